@@ -1,0 +1,187 @@
+//! What a machine is made of: CPUs, domains with their vCPUs, sources with their vectors.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use vector_allocator::CpuId;
+use vector_allocator::CpuSet;
+use vector_allocator::DestinationModel;
+use vector_allocator::DomainId;
+use vector_allocator::IoApicAck;
+use vector_allocator::Owner;
+use vector_allocator::SourceId;
+use vector_allocator::SourceKind;
+use vector_allocator::Vector;
+use vector_allocator::VectorLayout;
+
+use crate::Costs;
+use crate::Span;
+
+/// A machine and what runs on it.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// How many physical CPUs.
+    pub cpus: u32,
+    /// Whose order of virtual against physical interrupts holds.
+    pub vendor: Vendor,
+    /// How external interrupts are addressed.
+    pub model: DestinationModel,
+    /// Which vectors there are.
+    pub layout: VectorLayout,
+    /// How level-triggered interrupts are acknowledged.
+    pub ioapic_ack: IoApicAck,
+    /// How vectors are drawn when a source moves, where the model makes a move draw one.
+    pub policy: vector_allocator::Policy,
+    /// Who runs where and when.
+    pub scheduler: Scheduler,
+    /// What each step takes.
+    pub costs: Costs,
+    /// The domains, dom0 among them.
+    pub domains: Vec<DomainConfig>,
+    /// The interrupt sources.
+    pub sources: Vec<SourceConfig>,
+}
+
+/// The processor's maker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Vendor {
+    /// Virtual interrupts go before physical ones at the same instruction boundary (SDM vol. 3C, 30.2.2).
+    Intel,
+    /// Physical interrupts go first (APM vol. 2, 15.21.4).
+    Amd,
+}
+
+/// The scheduler of vCPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduler {
+    /// Xen's default: a woken vCPU does not pre-empt a running one before the rate limit is over.
+    Credit2 {
+        /// `sched_ratelimit_us`, default 1000 µs.
+        ratelimit: Span,
+        /// The longest a vCPU runs while another waits.
+        slice: Span,
+    },
+    /// One vCPU to a pCPU, for good (`sched=null`).
+    Null,
+    /// Each vCPU stays on the pCPU it starts on; several share one by slices without a rate limit.
+    Pinned {
+        /// The longest a vCPU runs while another waits.
+        slice: Span,
+    },
+}
+
+/// A domain.
+#[derive(Clone, Debug)]
+pub struct DomainConfig {
+    /// Its number.
+    pub id: DomainId,
+    /// Whose interrupts its interrupts are: [`Owner::Dom0`] or [`Owner::Guest`].
+    pub owner: Owner,
+    /// What a person calls it.
+    pub name: String,
+    /// How it is virtualized.
+    pub kind: DomainKind,
+    /// Its vCPUs.
+    pub vcpus: Vec<VcpuConfig>,
+}
+
+/// How a domain is virtualized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DomainKind {
+    /// Paravirtual: upcalls, no exits in the VMX sense.
+    Pv,
+    /// Hardware-assisted (HVM and PVH).
+    Hvm,
+}
+
+/// A virtual CPU.
+#[derive(Clone, Debug)]
+pub struct VcpuConfig {
+    /// Where it may run.
+    pub affinity: CpuSet,
+    /// Where it starts.
+    pub start: CpuId,
+    /// What it does besides handling interrupts.
+    pub load: VcpuLoad,
+}
+
+/// What a vCPU does besides handling interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VcpuLoad {
+    /// Nothing: it blocks when no interrupt is left.
+    Idle,
+    /// It computes all the time it gets.
+    Busy,
+    /// It computes for a while, then sleeps for a while.
+    Periodic {
+        /// How long it computes.
+        run: Span,
+        /// How long it then sleeps, unless an interrupt wakes it.
+        sleep: Span,
+    },
+}
+
+/// Which vCPU of which domain handles a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VcpuRef {
+    /// The domain.
+    pub domain: DomainId,
+    /// The vCPU's number in it.
+    pub vcpu: u32,
+}
+
+/// An interrupt source.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// Its number: the IRQ number on Xen.
+    pub id: SourceId,
+    /// What a person calls it.
+    pub label: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// How it signals.
+    pub kind: SourceKind,
+    /// Its host vector; none if it is posted.
+    pub vector: Option<Vector>,
+    /// The CPU it is sent to at the start.
+    pub target: CpuId,
+    /// How it reaches its handler.
+    pub path: Path,
+}
+
+/// How an interrupt reaches its handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// The hypervisor handles it itself.
+    Hypervisor {
+        /// How long its handler takes, ns.
+        handler: Span,
+        /// Whether the handler runs with interrupts on, so that a higher class can nest on it.
+        interruptible: bool,
+    },
+    /// It becomes an event on a port of this vCPU.
+    EventChannel {
+        /// Who handles it.
+        to: VcpuRef,
+        /// How long the guest's handler takes, to its EOI.
+        handler: Span,
+    },
+    /// The host takes it and injects a guest vector.
+    Remapped {
+        /// Who handles it.
+        to: VcpuRef,
+        /// The vector in the guest's own numbering.
+        guest_vector: Vector,
+        /// How long the guest's handler takes, to its EOI.
+        handler: Span,
+    },
+    /// The IOMMU posts a guest vector; the host only hears of it when the vCPU is not running.
+    Posted {
+        /// Who handles it.
+        to: VcpuRef,
+        /// The vector in the guest's own numbering.
+        guest_vector: Vector,
+        /// How long the guest's handler takes, to its EOI.
+        handler: Span,
+    },
+}

@@ -1,0 +1,177 @@
+//! What a run tells: plain data, the same for the table, the JSON, the report and the sweep.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// The result of one simulated run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// What was simulated.
+    pub scenario: String,
+    /// The policy that gave the vectors: `recorded`, `xen-cursor`, `spread`, `below-dom0` or `planned`.
+    pub policy: String,
+    /// The path of guests' devices: `as-is`, `event`, `remapped`, `posted`.
+    pub engine: String,
+    /// The factor on every workload's rate.
+    pub load: f64,
+    /// The seed of every random choice.
+    pub seed: u64,
+    /// How long, ns of virtual time.
+    pub duration_ns: u64,
+    /// How many events the engine ran.
+    pub events: u64,
+    /// A hash of every fact in order: equal seeds give equal hashes.
+    pub trace_hash: u64,
+    /// How many CPUs.
+    pub cpus: u32,
+    /// Per source.
+    pub sources: Vec<SourceResult>,
+    /// Dom0's interrupts kept waiting by guests.
+    pub blocking: Vec<Blocking>,
+    /// Exits, by cause.
+    pub exits: Vec<Count>,
+    /// In-service bits kept past the host's handler.
+    pub retention: Vec<Retention>,
+    /// Dom0 vCPUs that waited for a CPU a guest's vCPU kept.
+    pub scheduling: Vec<Waiting>,
+    /// What happened on each CPU; empty unless asked for.
+    pub timeline: Vec<Lane>,
+}
+
+/// One source's share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceResult {
+    /// Its number (IRQ).
+    pub id: u32,
+    /// What a person calls it.
+    pub label: String,
+    /// `Xen`, `dom0`, `d1`, …
+    pub owner: String,
+    /// Its host vector at the end, if it has one.
+    pub vector: Option<u8>,
+    /// The CPU it is sent to at the end.
+    pub cpu: u32,
+    /// How often it was raised.
+    pub raised: u64,
+    /// How often it was raised while it still waited.
+    pub coalesced: u64,
+    /// How often its owner finished with it.
+    pub completed: u64,
+    /// How often it was moved to another CPU or vector.
+    pub moves: u64,
+    /// How often it was throttled by the storm guard.
+    pub throttled: u64,
+    /// From raise to the owner's handler.
+    pub latency: Latency,
+    /// From raise to the host's handler: what host vectors decide. Empty for posted sources.
+    pub host_latency: Latency,
+}
+
+/// A distribution of latencies, ns.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// How many.
+    pub count: u64,
+    /// Half are at most this.
+    pub p50_ns: u64,
+    /// 99 of 100 are at most this.
+    pub p99_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// The mean.
+    pub mean_ns: f64,
+    /// Points of the cumulative distribution: (ns, share of samples at most that).
+    pub cdf: Vec<(u64, f64)>,
+}
+
+/// One guest source keeping one dom0 source waiting in one way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blocking {
+    /// Dom0's source.
+    pub victim: u32,
+    /// The guest's source.
+    pub by: u32,
+    /// `served first`, `handler running` or `in service`.
+    pub cause: String,
+    /// How often.
+    pub times: u64,
+    /// For how long in all, ns.
+    pub total_ns: u64,
+    /// The longest, ns.
+    pub max_ns: u64,
+}
+
+/// How often something happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Count {
+    /// What.
+    pub name: String,
+    /// How often.
+    pub times: u64,
+}
+
+/// One source's in-service retention.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Retention {
+    /// Which source.
+    pub source: u32,
+    /// How often.
+    pub times: u64,
+    /// How often the host had to end it.
+    pub forced: u64,
+    /// For how long in all, ns.
+    pub total_ns: u64,
+    /// The longest, ns.
+    pub max_ns: u64,
+}
+
+/// One dom0 vCPU waiting behind one guest vCPU.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Who waits: `d0v1`.
+    pub vcpu: String,
+    /// Behind whom: `d1v0`.
+    pub behind: String,
+    /// How often.
+    pub times: u64,
+    /// For how long in all, ns.
+    pub total_ns: u64,
+    /// The longest, ns.
+    pub max_ns: u64,
+}
+
+/// One CPU's timeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lane {
+    /// The CPU.
+    pub cpu: u32,
+    /// What it did, in order of start.
+    pub spans: Vec<TimelineSpan>,
+}
+
+/// Something that lasted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimelineSpan {
+    /// From, ns.
+    pub start_ns: u64,
+    /// To, ns.
+    pub end_ns: u64,
+    /// What.
+    pub kind: SpanKind,
+    /// Of whom: `megaraid_sas C8`, `d1v0`.
+    pub label: String,
+}
+
+/// What lasted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpanKind {
+    /// A vCPU ran.
+    Vcpu,
+    /// The host handled an interrupt.
+    HostHandler,
+    /// An in-service bit was kept past the handler.
+    Retention,
+    /// A dom0 interrupt waited because of a guest.
+    Dom0Blocked,
+}

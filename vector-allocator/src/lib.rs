@@ -1,0 +1,44 @@
+//! Which owner's interrupt gets which host vector on which CPU, so that no guest can hold back dom0.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod assignment;
+mod cpu;
+mod inversion;
+mod layout;
+mod policy;
+mod set;
+mod source;
+mod topology;
+mod vector;
+
+pub use assignment::AssignedSource;
+pub use assignment::Assignment;
+pub use assignment::Mobility;
+pub use assignment::SourceId;
+pub use cpu::CpuId;
+pub use cpu::CpuSet;
+pub use inversion::Chance;
+pub use inversion::FORCED_EOI_NS;
+pub use inversion::Inversion;
+pub use inversion::InversionKind;
+pub use inversion::When;
+pub use layout::CustomLayout;
+pub use layout::LayoutError;
+pub use layout::VectorLayout;
+pub use layout::XenLayout;
+pub use policy::Policy;
+pub use set::VectorSet;
+pub use source::AckType;
+pub use source::DomainId;
+pub use source::IoApicAck;
+pub use source::Owner;
+pub use source::SourceKind;
+pub use topology::DestinationModel;
+pub use vector::FifoPriority;
+pub use vector::IllegalFifoPriority;
+pub use vector::IllegalVector;
+pub use vector::PriorityClass;
+pub use vector::Vector;
