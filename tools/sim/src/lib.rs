@@ -3,6 +3,7 @@
 
 pub mod import;
 mod result;
+pub mod snapshot;
 
 pub use result::Blocking;
 pub use result::Count;

@@ -8,7 +8,7 @@ use vector_allocator::CpuSet;
 use super::ImportError;
 
 /// More CPUs than Xen can be built for (`NR_CPUS`): a larger number is a damaged file, not a large host.
-const CPUS_LIMIT: u32 = 16_384;
+pub(crate) const CPUS_LIMIT: u32 = 16_384;
 
 /// A place in a line.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +129,13 @@ impl<'a> Cursor<'a> {
     pub(crate) fn hex_as<T: TryFrom<u64>>(&mut self, what: &str) -> Result<T, ImportError> {
         let before = *self;
         self.hex(what)?.try_into().map_err(|_| before.error(what))
+    }
+
+    /// The number of a CPU.
+    pub(crate) fn cpu(&mut self, what: &str) -> Result<CpuId, ImportError> {
+        let before = *self;
+        let number = self.decimal(what)?;
+        if number < CPUS_LIMIT { Ok(CpuId(number)) } else { Err(before.error(format!("{what} below {CPUS_LIMIT}"))) }
     }
 
     /// A list of CPUs in braces, as Xen prints masks: `{0-3,6}`.

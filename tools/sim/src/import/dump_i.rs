@@ -228,6 +228,7 @@ pub fn parse(source: &Source) -> Result<IrqDump, ImportError> {
     let mut notes = Notes::new(source.name());
     let mut dump = IrqDump { irqs: Vec::new(), direct: Vec::new(), pins: Vec::new(), notes: Vec::new() };
     let mut has_header = false;
+    let mut pin_irq = None;
     for line in console::lines(&text) {
         let mut cursor = Cursor::new(source.name(), line.number, line.text);
         if cursor.accept("IRQ information:") {
@@ -241,7 +242,9 @@ pub fn parse(source: &Source) -> Result<IrqDump, ImportError> {
         } else if line.text.trim_start().starts_with("0x") {
             dump.direct.push(parse_direct(cursor)?);
         } else if cursor.accept("Apic") {
-            dump.pins.push(parse_pin(cursor)?);
+            dump.pins.push(parse_pin(cursor, pin_irq)?);
+        } else if let Some(irq) = pin_heading(line.text.trim()) {
+            pin_irq = Some(irq);
         } else if !is_heading(line.text.trim()) {
             notes.pass_over(line.number, line.text);
         }
@@ -259,10 +262,15 @@ pub fn parse(source: &Source) -> Result<IrqDump, ImportError> {
     Ok(dump)
 }
 
-/// Lines that introduce others and say nothing more: `IRQ  5 Vec 72:` repeats what the pin below it has.
+/// The IRQ of `IRQ  5 Vec 72:`, whose pins follow; none if the line is something else.
+fn pin_heading(line: &str) -> Option<u32> {
+    let (irq, _) = line.strip_prefix("IRQ")?.strip_suffix(':')?.split_once("Vec")?;
+    irq.trim().parse().ok()
+}
+
+/// Lines that introduce others and say nothing more.
 fn is_heading(line: &str) -> bool {
     matches!(line, "Direct vector information:" | "IO-APIC interrupt information:")
-        || (line.starts_with("IRQ") && line.contains("Vec") && line.ends_with(':'))
         || line.ends_with("pressed -> dumping interrupt bindings")
 }
 

@@ -224,7 +224,7 @@ fn parse_vcpu(mut cursor: Cursor<'_>, hard_affinity: CpuSet, soft_affinity: CpuS
     cursor.expect("VCPU")?;
     let vcpu = cursor.decimal("a vCPU number")?;
     cursor.expect(": CPU")?;
-    let cpu = CpuId(cursor.decimal("a CPU number")?);
+    let cpu = cursor.cpu("a CPU number")?;
     cursor.expect("[has=")?;
     let before = cursor;
     let is_running = match cursor.character("T or F")? {

@@ -145,7 +145,7 @@ fn parse_row(mut cursor: Cursor<'_>, apic: u32) -> Result<PinLine, ImportError> 
         destination,
         destination_digits: if digits <= NARROW_DIGITS { 2 } else { 8 },
     };
-    Ok(PinLine { apic, pin, entry })
+    Ok(PinLine { irq: None, apic, pin, entry })
 }
 
 /// Delivery modes by number, in the words of the `i` dump.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use carillon_machine::VcpuRef;
 use serde::Serializer;
 
 /// As text.
@@ -15,4 +16,9 @@ pub(crate) fn optional_text<T: Display, S: Serializer>(value: &Option<T>, serial
         Some(value) => serializer.serialize_some(&value.to_string()),
         None => serializer.serialize_none(),
     }
+}
+
+/// As `d0v1`.
+pub(crate) fn vcpu<S: Serializer>(value: &VcpuRef, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{}v{}", value.domain, value.vcpu))
 }

@@ -8,6 +8,8 @@ use super::cursor::Cursor;
 /// One pin's redirection entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PinLine {
+    /// Xen's number of its interrupt, where the dump says it.
+    pub irq: Option<u32>,
     /// The IO-APIC.
     pub apic: u32,
     /// Its pin.
@@ -51,7 +53,7 @@ pub enum DestinationMode {
 }
 
 /// Reads what follows `Apic`: ` 0x00, Pin  2: vec=f0 delivery=LoPri dest=L status=0 …`.
-pub(crate) fn parse_pin(mut cursor: Cursor<'_>) -> Result<PinLine, ImportError> {
+pub(crate) fn parse_pin(mut cursor: Cursor<'_>, irq: Option<u32>) -> Result<PinLine, ImportError> {
     cursor.expect("0x")?;
     let apic = cursor.hex_as("an IO-APIC number")?;
     cursor.expect(", Pin")?;
@@ -98,7 +100,7 @@ pub(crate) fn parse_pin(mut cursor: Cursor<'_>) -> Result<PinLine, ImportError> 
         destination,
         destination_digits,
     };
-    Ok(PinLine { apic, pin, entry })
+    Ok(PinLine { irq, apic, pin, entry })
 }
 
 #[cfg(test)]
@@ -111,7 +113,7 @@ mod tests {
     fn a_pin_in_x2apic_mode_has_a_wide_destination() {
         let text =
             " 0x01, Pin 23: vec=d0 delivery=Fixed dest=P status=1 polarity=1 irr=1 trig=L mask=0 dest_id:00010002";
-        let line = parse_pin(Cursor::new("i", 1, text)).unwrap();
+        let line = parse_pin(Cursor::new("i", 1, text), Some(23)).unwrap();
         assert_eq!((line.apic, line.pin, line.entry.vector), (1, 23, 0xd0));
         assert_eq!((line.entry.mode, line.entry.delivery.as_str()), (DestinationMode::Physical, "Fixed"));
         assert!(line.entry.remote_irr && line.entry.is_level && line.entry.is_active_low && line.entry.is_delivering);
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_vector_that_is_too_wide_is_refused() {
-        let error = parse_pin(Cursor::new("i", 3, " 0x00, Pin  2: vec=1f0 delivery=LoPri")).unwrap_err();
+        let error = parse_pin(Cursor::new("i", 3, " 0x00, Pin  2: vec=1f0 delivery=LoPri"), None).unwrap_err();
         assert_eq!(error.to_string(), "i:3: expected a vector, found \"1f0 delivery=LoPri\"");
     }
 }

@@ -6,14 +6,15 @@
 //! Nothing here trusts the file: it may be cut short, damaged or written by a guest. Memory is bounded by a small multiple
 //! of the file's size, numbers are checked before they are used, and no count of the file's is believed.
 
+pub mod boot_log;
 mod console;
-mod cursor;
+pub(crate) mod cursor;
 pub mod dump_e;
 pub mod dump_i;
 pub mod dump_m;
 pub mod dump_q;
 pub mod dump_z;
-mod encode;
+pub(crate) mod encode;
 mod error;
 pub mod ftrace;
 mod hvm_event;
@@ -28,6 +29,7 @@ mod trace_event;
 pub mod xentrace;
 pub mod xl;
 
+pub use boot_log::BootLog;
 pub use dump_e::Binding;
 pub use dump_e::DomainPorts;
 pub use dump_e::EventDump;

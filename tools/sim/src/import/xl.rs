@@ -9,6 +9,7 @@ use vector_allocator::DomainId;
 
 use super::ImportError;
 use super::Source;
+use super::cursor::CPUS_LIMIT;
 use super::cursor::Cursor;
 use super::cursor::cpu_list;
 use super::encode;
@@ -73,10 +74,10 @@ impl XlInfo {
         self.fields.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// How many CPUs are online (`nr_cpus`).
+    /// How many CPUs are online (`nr_cpus`); none if the field is no sensible number.
     #[must_use]
     pub fn cpus(&self) -> Option<u32> {
-        self.field("nr_cpus")?.parse().ok()
+        self.field("nr_cpus")?.parse().ok().filter(|count| (1..=CPUS_LIMIT).contains(count))
     }
 
     /// The frequency of the time-stamp counter, kHz (`cpu_mhz`, which has three decimals).
@@ -151,7 +152,7 @@ pub fn parse_vcpu_list(source: &Source) -> Result<Vec<VcpuLine>, ImportError> {
             name: name.join(" "),
             domain: DomainId(number(id, cursor, "a domain number")?),
             vcpu: number(vcpu, cursor, "a vCPU number")?,
-            cpu: if *cpu == "-" { None } else { Some(CpuId(number(cpu, cursor, "a CPU number")?)) },
+            cpu: if *cpu == "-" { None } else { Some(cpu_number(cpu, cursor)?) },
             state: (*state).to_owned(),
             hard: affinity(hard, cursor)?,
             soft: affinity(soft, cursor)?,
@@ -185,6 +186,13 @@ fn rows<T>(
 
 fn number<T: std::str::FromStr>(column: &str, cursor: Cursor<'_>, what: &str) -> Result<T, ImportError> {
     column.parse().map_err(|_| cursor.error_at(column, what))
+}
+
+fn cpu_number(column: &str, cursor: Cursor<'_>) -> Result<CpuId, ImportError> {
+    match number(column, cursor, "a CPU number")? {
+        cpu if cpu < CPUS_LIMIT => Ok(CpuId(cpu)),
+        _ => Err(cursor.error_at(column, format!("a CPU number below {CPUS_LIMIT}"))),
+    }
 }
 
 fn affinity(column: &str, cursor: Cursor<'_>) -> Result<Affinity, ImportError> {
