@@ -259,8 +259,8 @@ fn parse_rangeset(mut cursor: Cursor<'_>) -> Result<Option<RangeSet>, ImportErro
     let name = name.trim().to_owned();
     let radix = match name.as_str() {
         "Interrupts" => 10,
-        "I/O Memory" | "I/O Ports" => 16,
-        _ => return Ok(Some(RangeSet { name, ranges: Vec::new() })),
+        "I/O Memory" | "I/O Ports" | "log-dirty" => 16,
+        _ => return Ok(None),
     };
     cursor.until('{')?;
     let inside = cursor.until('}')?;

@@ -161,7 +161,7 @@ impl Activity {
                 _ => {}
             }
         }
-        // Xen writes exits and injections without time stamps: they are counted, not placed.
+        // Injections and others have no time stamps: these are counted, not placed.
         for record in &trace.records {
             match record.event {
                 TraceEvent::Hvm(HvmEvent::Exit { reason, .. }) => *self.exits.entry(reason).or_default() += 1,

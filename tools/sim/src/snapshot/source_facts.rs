@@ -258,6 +258,9 @@ fn acknowledgement(irq: &IrqLine, ioapic: IoApicAck, evidence: &str) -> (String,
     if matches!(irq.handling, Handling::Xen { .. }) {
         return ("at once or by Xen's own handler, which no domain can delay".to_owned(), false);
     }
+    if irq.binders().is_empty() {
+        return ("never: while nobody is bound to it, it cannot fire".to_owned(), false);
+    }
     let why = match &irq.trigger {
         Trigger::MsiMaskable => "it can be masked at the device".to_owned(),
         Trigger::MsiUnmaskable => "an MSI without mask bit has nothing else to hold back the next one".to_owned(),
