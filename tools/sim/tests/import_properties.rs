@@ -116,14 +116,8 @@ fn a_trace_cut_at_any_byte_keeps_exactly_the_records_that_end_before_it() {
     let trace = xentrace::parse(&Source::new("t", whole.clone())).unwrap();
     for cut in 4..whole.len() {
         // A record ends where the next one begins.
-        let ends = trace
-            .records
-            .iter()
-            .skip(1)
-            .map(|record| record.offset)
-            .chain([trace.framed_bytes])
-            .map(|end| end as usize);
-        let kept = ends.take_while(|end| *end <= cut).count();
+        let ends = trace.records.iter().skip(1).map(|record| record.offset).chain([trace.framed_bytes]);
+        let kept = ends.take_while(|end| *end <= cut as u64).count();
         let part = Source::new("t", &whole[..cut]);
         let (records, broken): (usize, Option<FramingError>) = match xentrace::parse(&part) {
             Ok(part) => {
@@ -135,9 +129,9 @@ fn a_trace_cut_at_any_byte_keeps_exactly_the_records_that_end_before_it() {
         };
         assert_eq!(records, kept, "cut at {cut}");
         if let Some(error) = broken {
-            assert_eq!((error.kept, error.offset as usize <= cut), (kept, true), "cut at {cut}: {error}");
+            assert_eq!((error.kept, error.offset <= cut as u64), (kept, true), "cut at {cut}: {error}");
         } else {
-            assert!(trace.records[kept..].first().is_none_or(|next| next.offset as usize == cut), "cut at {cut}");
+            assert!(trace.records[kept..].first().is_none_or(|next| next.offset == cut as u64), "cut at {cut}");
         }
     }
 }

@@ -140,6 +140,21 @@ fn sources_have_the_names_their_domains_give_them_and_the_vcpus_they_follow() {
 }
 
 #[test]
+fn the_domains_are_paravirtual_and_their_vcpus_may_run_everywhere() {
+    let facts = host(Recorded::SasNic).facts();
+    assert_eq!((facts.xen_version.as_deref(), facts.scheduler.as_deref()), (Some("4.17.7"), Some("credit2")));
+    assert_eq!((facts.tsc_khz, facts.online.len()), (Some(2_000_002), 4));
+    let domains: Vec<_> =
+        facts.domains.iter().map(|domain| (domain.name.as_deref(), domain.kind, domain.vcpus.len())).collect();
+    let pv = Some(carillon_machine::DomainKind::Pv);
+    assert_eq!(domains, [(Some("Domain-0"), pv, 4), (Some("nicguest"), pv, 1)]);
+    let vcpus = facts.domains.iter().flat_map(|domain| &domain.vcpus);
+    let places: Vec<_> = vcpus.map(|facts| (facts.cpu.unwrap().0, facts.affinity.to_string())).collect();
+    assert_eq!(places.iter().map(|place| place.0).collect::<Vec<_>>(), [2, 0, 1, 3, 2]);
+    assert!(places.iter().all(|place| place.1 == "{0-3}"));
+}
+
+#[test]
 fn the_nic_recordings_assignment_is_flat_logical_with_guest_vectors_above_dom0s() {
     let assignment = host(Recorded::SasNic).assignment();
     assert_eq!(assignment.model, DestinationModel::FLAT);
@@ -281,7 +296,14 @@ fn the_activity_has_arrivals_in_order_and_tracks_without_gaps() {
     assert_eq!((guest.wakes_ns.len(), guest.blocks_ns.len(), guest.ran_ns()), (10, 9, 2_899_211_973));
     let sas = activity.handlers.iter().find(|handler| handler.name == "megasas1-msix0").unwrap();
     assert_eq!((sas.number, sas.durations_ns.len(), sas.durations_ns.iter().max()), (54, 506, Some(&3_361_000)));
-    assert_eq!(activity.counts.iter().find(|change| change.name == "timer2").unwrap().more, 427);
+    let more = |domain, name: &str| {
+        activity.counts.iter().find(|change| change.domain == domain && change.name == name).unwrap().more
+    };
+    assert_eq!((more(DOM0, "timer2"), more(GUEST, "eth0-rxtx-0"), more(GUEST, "timer0")), (427, 4768, 2255));
+    // The file is the head of a longer trace.
+    let notes: Vec<&str> = activity.notes.iter().map(|note| note.text.as_str()).collect();
+    let file = "the heading counts 37677 events, 3988 are here: the file is a part";
+    assert_eq!(notes, [file, "60 handlers without an exit and 0 without an entry are left out"]);
     assert!(activity.exits.is_empty() && activity.unknown_records.is_empty());
 }
 

@@ -32,6 +32,8 @@ pub struct DomainInfo {
     pub id: DomainId,
     /// How often it is paused at once; 0 runs.
     pub pause_count: u32,
+    /// How Xen assists its paging: `hap refcounts translate external`; none for most PV domains.
+    pub paging: Option<String>,
     /// Its UUID.
     pub handle: Option<String>,
     /// What it may use: `Interrupts` are Xen's IRQ numbers, `I/O Ports` and `I/O Memory` are hexadecimal.
@@ -120,6 +122,7 @@ pub fn parse(source: &Source) -> Result<DomainDump, ImportError> {
             dump.domains.push(DomainInfo {
                 id,
                 pause_count: 0,
+                paging: None,
                 handle: None,
                 rangesets: Vec::new(),
                 vcpus: Vec::new(),
@@ -153,7 +156,7 @@ fn now_ns(mut cursor: Cursor<'_>) -> Result<u64, ImportError> {
 
 /// Lines of the dump that say nothing of interrupts or placement.
 fn is_known(line: &str) -> bool {
-    const BEGINNINGS: [&str; 16] = [
+    const BEGINNINGS: [&str; 15] = [
         "nr_pages=",
         "Rangesets belonging to",
         "Memory pages belonging to",
@@ -166,7 +169,6 @@ fn is_known(line: &str) -> bool {
         "Notifying guest",
         "Shared frames",
         "watchdog",
-        "paging assistance:",
         "P2M",
         "PoD entries=",
         "shadow",
@@ -189,6 +191,8 @@ impl DomainInfo {
             self.pause_count = cursor.decimal("a pause count")?;
         } else if cursor.accept("handle=") {
             self.handle = Some(cursor.word("a UUID")?.to_owned());
+        } else if cursor.accept("paging assistance:") {
+            self.paging = Some(cursor.rest().trim().to_owned());
         } else if cursor.accept("UNIT") {
             *affinity = Some(parse_affinity(cursor)?);
         } else if cursor.rest().trim_start().starts_with("VCPU") && cursor.rest().contains(": CPU") {
@@ -294,6 +298,7 @@ mod tests {
         let dump = parse(&Source::new("q", text)).unwrap();
         let domain = &dump.domains[0];
         assert_eq!((dump.now_ns, domain.id.0, domain.pause_count), (Some(0x1_0000_0002), 7, 2));
+        assert_eq!(domain.paging.as_deref(), Some("hap refcounts translate external"));
         assert!(domain.may_use_irq(16) && domain.may_use_irq(27) && !domain.may_use_irq(29));
         assert_eq!(domain.rangesets[1].ranges, [(0xa2, 0x3f7)]);
         let vcpu = &domain.vcpus[0];

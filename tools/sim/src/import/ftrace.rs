@@ -61,12 +61,18 @@ pub fn parse(source: &Source) -> Result<HandlerTrace, ImportError> {
     let mut open: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
     let mut runs = Vec::new();
     let mut lone_exits = 0u32;
+    let mut counted = None;
+    let mut lines = 0u64;
     let mut events = 0u32;
     for (number, line) in (1u32..).zip(text.lines()) {
         let line = line.trim_end();
+        if let Some(counts) = line.strip_prefix("# entries-in-buffer/entries-written:") {
+            counted = parse_counts(counts);
+        }
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
+        lines = lines.saturating_add(1);
         let Some(at) = line.find("irq_handler_e") else {
             notes.pass_over(number, line);
             continue;
@@ -92,12 +98,26 @@ pub fn parse(source: &Source) -> Result<HandlerTrace, ImportError> {
             expected: "irq_handler_entry or irq_handler_exit",
         });
     }
+    if let Some((in_buffer, written)) = counted {
+        if written > in_buffer {
+            notes.on_file(format!("{} events were overwritten before the trace was read", written - in_buffer));
+        }
+        if in_buffer != lines {
+            notes.on_file(format!("the heading counts {in_buffer} events, {lines} are here: the file is a part"));
+        }
+    }
     let lone_entries: usize = open.values().map(Vec::len).sum();
     if lone_entries > 0 || lone_exits > 0 {
         notes
             .on_file(format!("{lone_entries} handlers without an exit and {lone_exits} without an entry are left out"));
     }
     Ok(HandlerTrace { runs, notes: notes.finish() })
+}
+
+/// What follows in the heading's count: `37677/37677   #P:4`, events kept and events written.
+fn parse_counts(counts: &str) -> Option<(u64, u64)> {
+    let (in_buffer, written) = counts.split_whitespace().next()?.split_once('/')?;
+    Some((in_buffer.parse().ok()?, written.parse().ok()?))
 }
 
 /// `          <idle>-0       [002] d.h1.    37.691151: `: the CPU in brackets, and the time before the last colon.
@@ -166,6 +186,15 @@ mod tests {
         let notes: Vec<_> = trace.notes.iter().map(ToString::to_string).collect();
         assert_eq!(notes[0], "f: 1 handlers without an exit and 1 without an entry are left out");
         assert!(notes[1].contains("1 lines of something else"), "{notes:?}");
+    }
+
+    #[test]
+    fn a_heading_that_counts_more_events_than_there_are_is_noted() {
+        let text =
+            "# entries-in-buffer/entries-written: 9/12   #P:4\n a-1 [0] d 1.5: irq_handler_entry: irq=9 name=x\n";
+        let notes: Vec<_> = parse(&Source::new("f", text)).unwrap().notes.iter().map(ToString::to_string).collect();
+        assert_eq!(notes[0], "f: 3 events were overwritten before the trace was read");
+        assert_eq!(notes[1], "f: the heading counts 9 events, 1 are here: the file is a part");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use carillon_machine::VcpuRef;
 use serde::Serialize;
+use vector_allocator::DomainId;
 
 use super::HostSnapshot;
 use super::vcpu_activity::VcpuActivity;
@@ -20,6 +21,7 @@ use crate::import::Record;
 use crate::import::SchedEvent;
 use crate::import::Trace;
 use crate::import::TraceEvent;
+use crate::import::encode;
 use crate::import::ftrace;
 use crate::import::xentrace;
 
@@ -38,7 +40,7 @@ pub struct Activity {
     pub injections: BTreeMap<u32, u64>,
     /// Dom0's handlers, by its own interrupt numbers.
     pub handlers: Vec<HandlerActivity>,
-    /// How dom0's counts changed between two recordings of them.
+    /// How the domains' counts changed between the first and the last recording of them.
     pub counts: Vec<CountChange>,
     /// How many trace records were lost.
     pub lost_records: u64,
@@ -79,10 +81,13 @@ pub struct HandlerActivity {
     pub durations_ns: Vec<u64>,
 }
 
-/// How one of dom0's counts changed.
+/// How one of a domain's counts changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CountChange {
-    /// Dom0's number or name of the interrupt.
+    /// The domain.
+    #[serde(serialize_with = "encode::text")]
+    pub domain: DomainId,
+    /// Its number or name of the interrupt.
     pub label: String,
     /// The handlers' names.
     pub name: String,
@@ -194,12 +199,12 @@ impl Activity {
         self.notes.extend(trace.notes);
     }
 
-    fn add_counts(&mut self, before: &InterruptTable, after: &InterruptTable) {
+    fn add_counts(&mut self, domain: DomainId, before: &InterruptTable, after: &InterruptTable) {
         for row in &before.rows {
             let later = after.row(&row.label).filter(|later| later.action == row.action);
             let Some(later) = later else { continue };
             let more = later.total().saturating_sub(row.total());
-            self.counts.push(CountChange { label: row.label.clone(), name: row.action.clone(), more });
+            self.counts.push(CountChange { domain, label: row.label.clone(), name: row.action.clone(), more });
         }
     }
 }
@@ -233,12 +238,22 @@ impl HostSnapshot {
                 activity.notes.push(Note::on_file(&self.name, text));
             }
         }
-        let table = |file: &Option<crate::import::ProcInterrupts>| file.as_ref().and_then(|file| file.last().cloned());
-        if let (Some(before), Some(after)) = (table(&self.interrupts), table(&self.interrupts_after)) {
-            activity.add_counts(&before, &after);
+        let dom0 = self.interrupts.iter().chain(&self.interrupts_after).flat_map(|file| &file.snapshots);
+        if let Some((before, after)) = ends(dom0) {
+            activity.add_counts(DomainId(0), before, after);
+        }
+        for (id, file) in &self.guest_interrupts {
+            if let Some((before, after)) = ends(file.snapshots.iter()) {
+                activity.add_counts(DomainId(*id), before, after);
+            }
         }
         Ok(activity)
     }
+}
+
+/// The first and the last of two or more tables.
+fn ends<'a>(mut tables: impl Iterator<Item = &'a InterruptTable>) -> Option<(&'a InterruptTable, &'a InterruptTable)> {
+    Some((tables.next()?, tables.last()?))
 }
 
 /// Turns cycles into ns since the trace's beginning.

@@ -7,6 +7,7 @@ use vector_allocator::IoApicAck;
 use vector_allocator::VectorLayout;
 use vector_allocator::XenLayout;
 
+use super::DomainFacts;
 use super::HostSnapshot;
 use crate::import::DestinationMode;
 use crate::import::MsiSender;
@@ -41,8 +42,8 @@ pub struct HostFacts {
     pub layout: String,
     /// How level-triggered interrupts are acknowledged, and how that is known.
     pub acknowledgement: String,
-    /// The domains, by number and name.
-    pub domains: Vec<(u16, String)>,
+    /// The domains, by number.
+    pub domains: Vec<DomainFacts>,
 }
 
 /// The vector Xen keeps for HPET broadcast unless no CPU needs it (`asm/irq-vectors.h`).
@@ -212,11 +213,7 @@ impl HostSnapshot {
             addressing: format!("{addressing}: {}", model.evidence),
             layout: self.layout_options().evidence,
             acknowledgement: format!("{acknowledgement}: {}", ack.evidence),
-            domains: self
-                .domain_ids()
-                .into_iter()
-                .map(|id| (id.0, self.domain_name(id).unwrap_or_default().to_owned()))
-                .collect(),
+            domains: self.domain_facts(),
         }
     }
 }

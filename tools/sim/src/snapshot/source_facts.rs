@@ -212,29 +212,16 @@ impl HostSnapshot {
 
     /// Where the vCPU of a binding may be scheduled; all of its domain's where the vCPU is not known.
     fn schedulable(&self, binding: &SourceBinding) -> (CpuSet, String) {
-        let is_bound = |number: u32| binding.vcpu.is_none_or(|vcpu| vcpu.vcpu == number);
         let who = match binding.vcpu {
             Some(vcpu) => format!("{}v{}", vcpu.domain, vcpu.vcpu),
             None => format!("any vCPU of {}", binding.domain),
         };
-        if let Some(domain) = self.domains.as_ref().and_then(|dump| dump.domain(binding.domain)) {
-            let vcpus = domain.vcpus.iter().filter(|vcpu| is_bound(vcpu.vcpu));
-            let cpus = vcpus.fold(CpuSet::new(), |all, vcpu| all.union(&vcpu.hard_affinity));
-            if !cpus.is_empty() {
-                let cpus = cpus.intersection(&self.online());
-                let why = format!("it follows {who}, which may run on {cpus}");
-                return (cpus, why);
-            }
-        }
-        let listed = self.vcpu_list.iter().flatten();
-        let lines: Vec<_> = listed.filter(|line| line.domain == binding.domain && is_bound(line.vcpu)).collect();
-        if lines.is_empty() {
+        let vcpus = self.vcpus(binding.domain).into_iter();
+        let followed = vcpus.filter(|facts| binding.vcpu.is_none_or(|vcpu| vcpu == facts.vcpu));
+        let cpus = followed.fold(CpuSet::new(), |all, facts| all.union(&facts.affinity));
+        if cpus.is_empty() {
             return (self.online(), format!("it follows {who}, whose affinity is not known"));
         }
-        let cpus = lines.iter().fold(CpuSet::new(), |all, line| match &line.hard {
-            crate::import::Affinity::All => all.union(&self.online()),
-            crate::import::Affinity::Cpus(cpus) => all.union(&cpus.intersection(&self.online())),
-        });
         let why = format!("it follows {who}, which may run on {cpus}");
         (cpus, why)
     }
