@@ -28,8 +28,11 @@ use proptest::sample::Index;
 /// How many facts an importer found; its error's message, if it failed.
 type Outcome = Result<usize, ImportError>;
 
-/// Every importer with a file it reads.
-const IMPORTERS: [(&str, fn(&Source) -> Outcome); 14] = [
+/// A file and the importer that reads it.
+type Importer = (&'static str, fn(&Source) -> Outcome);
+
+/// Every importer.
+const IMPORTERS: [Importer; 14] = [
     ("dump-i.txt", |source| dump_i::parse(source).map(|dump| dump.irqs.len() + dump.direct.len() + dump.pins.len())),
     ("dump-M.txt", |source| dump_m::parse(source).map(|dump| dump.messages.len())),
     ("dump-z.txt", |source| {

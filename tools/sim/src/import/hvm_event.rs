@@ -112,3 +112,58 @@ impl HvmEvent {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::HvmEvent;
+    use super::Level;
+    use crate::import::Extra;
+    use crate::import::TraceEvent;
+
+    fn decode(event: u32, words: &[u32]) -> TraceEvent {
+        TraceEvent::decode(event, Extra::new(words))
+    }
+
+    #[test]
+    fn exits_are_decoded_in_every_form() {
+        for (event, words, level, reason, rip) in [
+            (0x0008_1002, &[1, 0xdead][..], Level::Guest, 1, 0xdead),
+            (0x0008_1102, &[45, 0x8100_1234, 0xffff_ffff][..], Level::Guest, 45, 0xffff_ffff_8100_1234),
+            (0x0008_1502, &[12, 7, 1][..], Level::Nested, 12, 0x1_0000_0007),
+        ] {
+            assert_eq!(decode(event, words), TraceEvent::Hvm(HvmEvent::Exit { level, reason, rip }));
+        }
+        assert_eq!(decode(0x0008_1001, &[]), TraceEvent::Hvm(HvmEvent::Entry(Level::Guest)));
+        assert_eq!(decode(0x0008_1401, &[]), TraceEvent::Hvm(HvmEvent::Entry(Level::Nested)));
+    }
+
+    #[test]
+    fn injections_and_what_makes_a_guest_exit_are_decoded() {
+        for (event, words, expected) in [
+            (0x0008_2003, &[14, 2][..], HvmEvent::InjectException { vector: 14, error_code: 2 }),
+            (0x0008_2004, &[0x80, 0][..], HvmEvent::InjectInterrupt { vector: 0x80 }),
+            (0x0008_2005, &[0xd1][..], HvmEvent::ReinjectInterrupt { vector: 0xd1 }),
+            (0x0008_200f, &[0xd8][..], HvmEvent::HostInterrupt { vector: 0xd8 }),
+            (0x0008_2010, &[][..], HvmEvent::NonMaskable),
+            (0x0008_2013, &[1][..], HvmEvent::Halt { was_pending: true }),
+            (0x0008_2020, &[0x41, 2, 3][..], HvmEvent::InterruptWindow { vector: 0x41 }),
+            (0x0008_2025, &[][..], HvmEvent::LocalApic),
+        ] {
+            assert_eq!(decode(event, words), TraceEvent::Hvm(expected));
+        }
+    }
+
+    #[test]
+    fn handlers_without_a_name_here_and_records_with_too_few_words_are_kept_raw() {
+        let cpuid = Extra::new(&[1, 2, 3, 4, 5]);
+        assert_eq!(
+            TraceEvent::decode(0x0008_200e, cpuid),
+            TraceEvent::Hvm(HvmEvent::Other { event: 0x0008_200e, extra: cpuid })
+        );
+        let short = Extra::new(&[1]);
+        assert_eq!(
+            TraceEvent::decode(0x0008_1102, short),
+            TraceEvent::Hvm(HvmEvent::Other { event: 0x0008_1102, extra: short })
+        );
+    }
+}

@@ -286,3 +286,68 @@ impl SchedulerEvent {
 fn packed(word: u32) -> VcpuRef {
     VcpuRef { domain: DomainId(high_half(word)), vcpu: u32::from(low_half(word)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use carillon_machine::VcpuRef;
+    use vector_allocator::DomainId;
+
+    use super::Credit2Event;
+    use super::RunState;
+    use super::SchedEvent;
+    use super::SchedulerName;
+    use crate::import::Extra;
+    use crate::import::TraceEvent;
+
+    fn decode(event: u32, words: &[u32]) -> TraceEvent {
+        TraceEvent::decode(event, Extra::new(words))
+    }
+
+    const VCPU: VcpuRef = VcpuRef { domain: DomainId(5), vcpu: 3 };
+
+    #[test]
+    fn run_states_are_decoded_from_the_events_own_number() {
+        for (event, from, to) in [
+            (0x0002_1011, RunState::Running, RunState::Runnable),
+            (0x0002_1021, RunState::Running, RunState::Blocked),
+            (0x0002_1101, RunState::Runnable, RunState::Running),
+            (0x0002_1231, RunState::Blocked, RunState::Offline),
+            (0x0002_1301, RunState::Offline, RunState::Running),
+        ] {
+            let expected = SchedEvent::RunState { vcpu: VCPU, from, to };
+            assert_eq!(decode(event, &[0x0005_0003]), TraceEvent::Sched(expected));
+        }
+        assert!(matches!(decode(0x0002_1441, &[0x0005_0003]), TraceEvent::Unknown { .. }));
+    }
+
+    #[test]
+    fn vcpus_in_two_words_and_in_one_are_told_apart() {
+        assert_eq!(decode(0x0002_8004, &[5, 3]), TraceEvent::Sched(SchedEvent::Wake { vcpu: VCPU }));
+        assert_eq!(decode(0x0002_1002, &[0x0005_0003]), TraceEvent::Sched(SchedEvent::ContinueRunning { vcpu: VCPU }));
+        let to = VcpuRef { domain: super::IDLE_DOMAIN, vcpu: 1 };
+        assert_eq!(decode(0x0002_800a, &[5, 3, 0x7fff, 1]), TraceEvent::Sched(SchedEvent::Switch { from: VCPU, to }));
+        let expected = SchedEvent::SwitchedTo { vcpu: VCPU, waited_ns: 7, slice_ns: 9 };
+        assert_eq!(decode(0x0002_800f, &[5, 3, 7, 9]), TraceEvent::Sched(expected));
+    }
+
+    #[test]
+    fn schedulers_own_events_name_their_scheduler_and_credit2s_are_decoded() {
+        let own = |event, words: &[u32]| match decode(event, words) {
+            TraceEvent::Sched(SchedEvent::Own(event)) => event,
+            other => panic!("{other:?}"),
+        };
+        for (event, scheduler, number) in [
+            (0x0002_2009, SchedulerName::Credit, 9),
+            (0x0002_2216, SchedulerName::Credit2, 0x16),
+            (0x0002_2806, SchedulerName::Rtds, 6),
+            (0x0002_2a05, SchedulerName::Null, 5),
+        ] {
+            assert_eq!((own(event, &[]).scheduler, own(event, &[]).number), (scheduler, number));
+        }
+        let limited = own(0x0002_2216, &[0x0005_0003, 301_403]);
+        assert_eq!(limited.credit2(), Some(Credit2Event::RateLimit { vcpu: VCPU, ran_ns: 301_403 }));
+        let reset = own(0x0002_2207, &[0x0005_0003, 0xffff_fff0, 100]);
+        assert_eq!(reset.credit2(), Some(Credit2Event::CreditReset { vcpu: VCPU, from: -16, to: 100 }));
+        assert_eq!(own(0x0002_2016, &[0, 0]).credit2(), None);
+    }
+}

@@ -196,3 +196,42 @@ pub(super) const fn low_half(word: u32) -> u16 {
 pub(super) const fn high_half(word: u32) -> u16 {
     low_half(word >> 16)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::IrqEvent;
+    use super::PowerEvent;
+    use super::TraceEvent;
+    use super::VectorChange;
+    use crate::import::Extra;
+
+    fn decode(event: u32, words: &[u32]) -> TraceEvent {
+        TraceEvent::decode(event, Extra::new(words))
+    }
+
+    #[test]
+    fn every_interrupt_event_is_decoded() {
+        let change = VectorChange { irq: 26, vector: 0xd8, cpus: 0x1_0000_000f };
+        let words = [0x00d8_001a, 0xf, 1, 0, 0, 0, 0];
+        for (event, words, expected) in [
+            (0x0080_2001, &[26, 0x59, 2][..], IrqEvent::MoveCleanupDelay { irq: 26, vector: 0x59, cpu: 2 }),
+            (0x0080_2002, &[26, 0x59, 2][..], IrqEvent::MoveCleanup { irq: 26, vector: 0x59, cpu: 2 }),
+            (0x0080_2003, &words[..], IrqEvent::BindVector(change)),
+            (0x0080_2004, &words[..], IrqEvent::ClearVector(change)),
+            (0x0080_2005, &words[..], IrqEvent::MoveFinish(change)),
+            (0x0080_2006, &words[..], IrqEvent::AssignVector(change)),
+            (0x0080_2007, &[0x71][..], IrqEvent::UnmappedVector { vector: 0x71 }),
+            (0x0080_2008, &[26, 100, 250][..], IrqEvent::Handled { irq: 26, tsc_in: 100, tsc_out: 250 }),
+        ] {
+            assert_eq!(decode(event, words), TraceEvent::Irq(expected));
+        }
+    }
+
+    #[test]
+    fn unknown_and_short_records_are_kept_raw() {
+        for (event, words) in [(0x0020_100d, &[1u32, 2][..]), (0x0080_2008, &[26, 100][..]), (0x0080_2009, &[][..])] {
+            assert_eq!(decode(event, words), TraceEvent::Unknown { event, extra: Extra::new(words) });
+        }
+        assert_eq!(decode(0x0080_1002, &[2, 0, 0]), TraceEvent::Power(PowerEvent::IdleEntry { state: 2 }));
+    }
+}

@@ -44,6 +44,17 @@ pub struct Extra {
 }
 
 impl Extra {
+    /// The first seven of `words`, the most a record can have.
+    #[must_use]
+    pub fn new(words: &[u32]) -> Self {
+        let mut extra = Self { words: [0; EXTRA_WORDS_MAX], count: 0 };
+        for (place, word) in extra.words.iter_mut().zip(words) {
+            *place = *word;
+            extra.count += 1;
+        }
+        extra
+    }
+
     /// The words.
     #[must_use]
     pub fn words(&self) -> &[u32] {
