@@ -149,6 +149,40 @@ fn names_that_cannot_be_told_apart_are_not_guessed() {
 }
 
 #[test]
+fn messages_are_named_in_the_order_of_binding_even_if_a_number_happens_to_be_a_pirq() {
+    let events = "Event channel information for domain 7:\n    9 [0/0/0]: s=4 n=0 x=0 p=55 i=40\n   10 [0/0/0]: s=4 n=0 x=0 p=54 i=41\n";
+    let table = "CPU0\n 54: 5 xen-pirq -msi-x first\n 55: 5 xen-pirq -msi-x second\n";
+    let host = load(&[("dump-i.txt", IRQS), ("dump-e.txt", events), ("guest-interrupts-7.txt", table)]);
+    assert_eq!((assigned(&host, 40).label.as_str(), assigned(&host, 41).label.as_str()), ("first", "second"));
+}
+
+#[test]
+fn a_shared_line_is_the_guests_in_whatever_order_its_binders_are_printed() {
+    for binders in ["d0: 16(---),d7: 16(---)", "d7: 16(---),d0: 16(---)"] {
+        let irqs = format!("IRQ: 16 vec:41 IO-APIC-level status=010 aff:{{0}}/{{0}} in-flight=0 {binders}\n");
+        let host = load(&[("dump-i.txt", &irqs)]);
+        assert_eq!(assigned(&host, 16).owner, Owner::Guest(vector_allocator::DomainId(7)), "{binders}");
+        assert_eq!(assigned(&host, 16).binders.len(), 2);
+    }
+}
+
+#[test]
+fn without_messages_the_pins_show_which_destinations_the_host_has() {
+    for (letter, destination, model) in [
+        ('L', "01", DestinationModel::FLAT),
+        ('L', "00000001", DestinationModel::X2APIC_CLUSTER),
+        ('P', "00000001", DestinationModel::Physical),
+    ] {
+        let pin = format!(
+            "IO-APIC interrupt information:\n    IRQ 16 Vec 65:\n      Apic 0x00, Pin 16: vec=41 delivery=Fixed dest={letter} \
+             status=0 polarity=0 irr=0 trig=L mask=0 dest_id:{destination}\n"
+        );
+        let host = load(&[("dump-i.txt", &format!("{IRQS}{pin}"))]);
+        assert_eq!(host.assignment().model, model, "{letter} {destination}");
+    }
+}
+
+#[test]
 fn every_kind_of_contradiction_is_noted_and_the_irq_dump_counts() {
     let messages = "MSI information:\n MSI 40 vec=a1 fixed edge assert phys cpu dest=00000002 mask=1/  /0\n MSI 99 vec=a9 fixed edge assert phys cpu dest=00000002 mask=0/  /?\n";
     let events = "Event channel information for domain 7:\n    9 [0/0/0]: s=4 n=0 x=0 p=55 i=41\n    11 [0/0/0]: s=4 n=0 x=0 p=53 i=16\n";

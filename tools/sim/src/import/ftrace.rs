@@ -198,6 +198,15 @@ mod tests {
     }
 
     #[test]
+    fn an_exit_ends_the_last_entry_where_an_earlier_one_lost_its_own() {
+        let text = " a-1 [000] d 1.000100: irq_handler_entry: irq=9 name=acpi\n \
+                    a-1 [000] d 1.000500: irq_handler_entry: irq=9 name=acpi\n \
+                    a-1 [000] d 1.000510: irq_handler_exit: irq=9 ret=handled\n";
+        let trace = parse(&Source::new("f", text)).unwrap();
+        assert_eq!(trace.runs.iter().map(|run| run.duration_ns).collect::<Vec<_>>(), [10_000]);
+    }
+
+    #[test]
     fn a_broken_time_and_a_broken_result_are_named() {
         let error = parse(&Source::new("f", "a-1 [0] d 1;5: irq_handler_exit: irq=9 ret=handled")).unwrap_err();
         assert_eq!(error.to_string(), "f:1: expected a time in seconds, found \"1;5\"");

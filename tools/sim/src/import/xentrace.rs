@@ -261,6 +261,13 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_record_has_two_words_of_time_and_seven_of_its_own() {
+        let trace = parse(&trace(&[CHANGE, 0, 44, 0xf080_2006, 9, 0, 0x00d8_001a, 1, 2, 3, 4, 5, 6, 0x1f002])).unwrap();
+        assert_eq!((trace.records.len(), trace.broken), (3, None));
+        assert!(matches!(trace.records[2].event, TraceEvent::WrapBuffer));
+    }
+
+    #[test]
     fn a_record_that_overruns_its_window_ends_the_trace_there() {
         let trace = parse(&trace(&[CHANGE, 0, 8, 0xb080_2008, 100, 1, 25, 90, 100])).unwrap();
         assert_eq!(trace.records.len(), 1);
