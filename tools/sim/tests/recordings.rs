@@ -137,6 +137,8 @@ fn sources_have_the_names_their_domains_give_them_and_the_vcpus_they_follow() {
     }
     assert_eq!(source(&host, 25).bindings[0].number, Some(54));
     assert!(source(&host, 28).owner_evidence.contains("d1 may use it"));
+    // Level-triggered both, but nobody is bound to 22: it cannot hold anything back.
+    assert!(source(&host, 21).retains_in_service && !source(&host, 22).retains_in_service);
 }
 
 #[test]
