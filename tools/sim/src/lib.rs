@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod result;
+mod wheel;
 
 pub use result::Blocking;
 pub use result::Count;
@@ -13,3 +14,4 @@ pub use result::SourceResult;
 pub use result::SpanKind;
 pub use result::TimelineSpan;
 pub use result::Waiting;
+pub use wheel::Wheel;
