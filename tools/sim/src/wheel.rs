@@ -218,6 +218,7 @@ const fn level_of(difference: u64) -> usize {
 
 /// The digit of `time` on which its slot of `level` hangs.
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "a digit is below 64")]
 const fn digit(time: u64, level: usize) -> usize {
     ((time >> (level * DIGIT_BITS as usize)) & (SLOTS as u64 - 1)) as usize
 }
