@@ -1,9 +1,12 @@
 //! Discrete-event simulation of interrupt delivery: engine, workloads, recorded input, reports.
 #![forbid(unsafe_code)]
 
+mod random;
 mod result;
 mod wheel;
+mod workload;
 
+pub use random::RandomStream;
 pub use result::Blocking;
 pub use result::Count;
 pub use result::Lane;
@@ -15,3 +18,7 @@ pub use result::SpanKind;
 pub use result::TimelineSpan;
 pub use result::Waiting;
 pub use wheel::Wheel;
+pub use workload::Device;
+pub use workload::Service;
+pub use workload::Workload;
+pub use workload::WorkloadError;
