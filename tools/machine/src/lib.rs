@@ -5,10 +5,12 @@
 extern crate alloc;
 
 mod config;
+mod consistency;
 mod costs;
 mod host;
 mod machine;
 mod time;
+mod timer;
 
 pub use config::DomainConfig;
 pub use config::DomainKind;
@@ -20,6 +22,12 @@ pub use config::VcpuConfig;
 pub use config::VcpuLoad;
 pub use config::VcpuRef;
 pub use config::Vendor;
+pub use consistency::ConfigError;
+pub use consistency::MAX_CPUS;
+pub use consistency::PathFault;
+pub use costs::Cost;
+pub use costs::CostError;
+pub use costs::CostInfo;
 pub use costs::Costs;
 pub use host::BlockCause;
 pub use host::ExitCause;
@@ -27,7 +35,10 @@ pub use host::Fact;
 pub use host::Host;
 pub use host::RetentionEnd;
 pub use host::SourceIndex;
+pub use machine::Broken;
 pub use machine::Machine;
-pub use machine::Timer;
+pub use machine::MoveError;
+pub use machine::Relocation;
 pub use time::Span;
 pub use time::Time;
+pub use timer::Timer;
