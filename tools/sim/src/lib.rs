@@ -3,6 +3,10 @@
 
 mod random;
 mod result;
+mod runner;
+pub mod scenario;
+pub mod sweep;
+mod trace_hash;
 mod wheel;
 mod workload;
 
@@ -17,6 +21,17 @@ pub use result::SourceResult;
 pub use result::SpanKind;
 pub use result::TimelineSpan;
 pub use result::Waiting;
+pub use runner::Progress;
+pub use runner::Run;
+pub use runner::SpanLimit;
+pub use scenario::Engine;
+pub use scenario::Fault;
+pub use scenario::Place;
+pub use scenario::Scenario;
+pub use scenario::ScenarioError;
+pub use scenario::Shipped;
+pub use scenario::VectorPolicy;
+pub use trace_hash::TraceHash;
 pub use wheel::Wheel;
 pub use workload::Device;
 pub use workload::Service;

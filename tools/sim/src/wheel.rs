@@ -68,6 +68,12 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
+    /// The time reached: that of the latest event popped, or some instant up to the next one.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
     /// How many events wait.
     #[must_use]
     pub fn len(&self) -> usize {
