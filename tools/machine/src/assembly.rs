@@ -61,7 +61,7 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
         slots: vec![Link::NONE; config.cpus as usize * 256],
         special: special(config)?,
         scheduler: Scheduler::new(&config.scheduler, config.cpus),
-        arbiter: Arbiter::new(config),
+        arbiter: Arbiter::new(config)?,
     };
     let mut irq_of = BTreeMap::new();
     for (index, source) in (0u32..).zip(&config.sources) {
@@ -213,7 +213,10 @@ fn add_irq(
         }
         machine.set_slot(cpu, vector, Link::to(irq));
     }
-    machine.arbiter.adopt(irq, source.owner, source.kind, source.target, vector);
+    machine
+        .arbiter
+        .adopt(source.owner, source.kind, source.target, vector)
+        .map_err(|fault| ConfigError::NotToBeHad { source_id: source.id.0, fault })?;
     machine.sources[index.0 as usize].irq = Link::to(irq);
     Ok(irq)
 }

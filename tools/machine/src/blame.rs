@@ -30,7 +30,9 @@ impl Machine {
             }
             holds
         });
-        for vector in waiting.iter().filter(|_| !waiting.is_empty()) {
+        let mut rest = waiting;
+        while let Some(vector) = rest.highest() {
+            rest.remove(vector);
             if open.iter().any(|block| block.vector == vector) {
                 continue;
             }
