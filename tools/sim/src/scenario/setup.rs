@@ -232,6 +232,7 @@ impl Scenario {
             | ConfigError::SourceOwner { source_id, .. }
             | ConfigError::Path { source_id, .. }
             | ConfigError::VectorNotLeasable { source_id, .. }
+            | ConfigError::NotToBeHad { source_id, .. }
             | ConfigError::SourceTwice { source_id } => source(*source_id),
             ConfigError::VectorTwice { second, .. } | ConfigError::GuestVectorTwice { second, .. } => source(*second),
             ConfigError::DomainTwice(domain)
@@ -246,7 +247,7 @@ impl Scenario {
             }
             ConfigError::NoVectorFor(_) => Place::Host("layout"),
             ConfigError::NoSlice | ConfigError::NullShared(_) => Place::Host("scheduler"),
-            ConfigError::Cpus(_) | ConfigError::TooMany(_) => Place::Host("cpus"),
+            ConfigError::Cpus(_) | ConfigError::Host(_) | ConfigError::TooMany(_) => Place::Host("cpus"),
         }
     }
 }
