@@ -6,6 +6,7 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::AssignedSource;
 use crate::Assignment;
@@ -90,19 +91,24 @@ fn pairs(
     guests.into_iter().flat_map(move |guest| {
         let dom0 = Rc::clone(&dom0);
         let groups = dom0.groups_meeting(guest);
-        groups
-            .into_iter()
-            .flat_map(move |group| dom0.members(group).to_vec())
-            .flat_map(move |index| harms(guest, &sources[index], assignment.ioapic_ack))
+        groups.into_iter().flat_map(move |group| dom0.members(group).to_vec()).flat_map(move |index| {
+            let dom0 = &sources[index];
+            harms(guest, dom0, assignment.ioapic_ack).map(move |kind| Inversion {
+                kind,
+                guest: guest.id,
+                dom0: dom0.id,
+                cpus: place(kind, guest, dom0),
+            })
+        })
     })
 }
 
-/// The inversions of one pair.
+/// The harms of one pair.
 pub(crate) fn harms(
     guest: &AssignedSource,
     dom0: &AssignedSource,
     ack: IoApicAck,
-) -> impl Iterator<Item = Inversion> + use<> {
+) -> impl Iterator<Item = InversionKind> + use<> {
     let meeting = Station::of(guest).meets(Station::of(dom0));
     let outranks = guest.vector.outranks(dom0.vector);
     let retains = guest.kind.retains_in_service(ack);
@@ -117,17 +123,28 @@ pub(crate) fn harms(
         (now && blocks).then_some(InversionKind::Retention(When::Now)),
         (kept && blocks || drawn && retains).then_some(InversionKind::Retention(When::AfterMove)),
     ]
-    .map(|kind| kind.map(|kind| Inversion { kind, guest: guest.id, dom0: dom0.id, cpus: where_(kind, guest, dom0) }))
     .into_iter()
     .flatten()
 }
 
 /// The CPUs where a harm of this kind holds, or could.
-fn where_(kind: InversionKind, guest: &AssignedSource, dom0: &AssignedSource) -> CpuSet {
+fn place(kind: InversionKind, guest: &AssignedSource, dom0: &AssignedSource) -> CpuSet {
     match kind {
         InversionKind::Rank | InversionKind::Retention(When::Now) => guest.target.intersection(&dom0.target),
         InversionKind::Possible(_) | InversionKind::Retention(When::AfterMove) => {
             guest.reachable.intersection(&dom0.reachable)
         }
+    }
+}
+
+impl fmt::Display for InversionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Possible(Chance::VectorsKept) => "possible inversion",
+            Self::Possible(Chance::VectorDrawn) => "possible inversion by lottery",
+            Self::Rank => "rank inversion",
+            Self::Retention(When::AfterMove) => "possible retention",
+            Self::Retention(When::Now) => "retention",
+        })
     }
 }
