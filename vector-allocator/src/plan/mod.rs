@@ -28,6 +28,7 @@ mod change;
 mod cover;
 mod exact;
 mod goal;
+mod lottery;
 mod order;
 mod pairs;
 mod pin;

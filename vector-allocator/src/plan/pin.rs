@@ -1,15 +1,23 @@
 //! Ends lotteries: where a move draws a new vector, no choice of vectors lasts, but a source that is kept to the CPUs that
 //! hold its vector draws no more.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use crate::Chance;
 use crate::CpuSet;
+use crate::InversionKind;
 use crate::Pinning;
 use crate::Retarget;
-use crate::meeting::covers;
+use crate::plan::Mended;
 use crate::plan::board::Board;
 use crate::plan::board::Role;
+use crate::plan::lottery::Drawers;
+use crate::plan::lottery::Reach;
+use crate::plan::lottery::Side;
+use crate::plan::lottery::drawers;
+
+/// What no vector mends.
+pub(super) const LOTTERY: InversionKind = InversionKind::Possible(Chance::VectorDrawn);
 
 /// A source kept to fewer CPUs.
 #[derive(Clone, Debug)]
@@ -18,15 +26,10 @@ pub(super) struct Pin {
     pub(super) from: CpuSet,
     pub(super) to: CpuSet,
     pub(super) target: CpuSet,
-}
-
-/// Sources that draw alike: equal reach, and whether they keep their vectors within it.
-#[derive(Clone, Debug)]
-pub(super) struct Drawers {
-    pub(super) reachable: CpuSet,
-    pub(super) is_settled: bool,
-    pub(super) role: Role,
-    pub(super) pieces: Vec<usize>,
+    /// The lotteries it ends, as far as listed.
+    pub(super) mends: Vec<Mended>,
+    /// How many more.
+    pub(super) more: usize,
 }
 
 /// How much a pin has to achieve.
@@ -44,64 +47,53 @@ pub(super) fn pin(board: &mut Board<'_>) -> Vec<Pin> {
     if board.goal.pin == Pinning::Forbidden || !board.goal.mend.include(LOTTERY) {
         return pins;
     }
+    let start = board.clone();
     if board.goal.pin == Pinning::Anyone {
         pin_guests(board, Worth::All, &mut pins);
         pin_dom0(board, &mut pins);
     }
     pin_guests(board, Worth::Some, &mut pins);
+
+    let guests = Side::of(&start, board, Role::is_guest);
+    let dom0 = Side::of(&start, board, |role| role == Role::Dom0);
+    for pin in &mut pins {
+        let others = if board.pieces[pin.piece].role.is_guest() { &dom0 } else { &guests };
+        let (before, after) = (Reach::of(&start, pin.piece), Reach::of(board, pin.piece));
+        (pin.mends, pin.more) = others.left_by(&start, &before, &after);
+        if pin.mends.is_empty() {
+            // The other side could not be pinned, so this did not help.
+            board.pieces[pin.piece].source.clone_from(&start.pieces[pin.piece].source);
+        }
+    }
+    pins.retain(|pin| !pin.mends.is_empty());
     pins
-}
-
-const LOTTERY: crate::InversionKind = crate::InversionKind::Possible(crate::Chance::VectorDrawn);
-
-/// The sources of one side by how they draw.
-pub(super) fn drawers(board: &Board<'_>, belongs: impl Fn(Role) -> bool) -> Vec<Drawers> {
-    let mut groups: BTreeMap<(Vec<u64>, bool, bool), Drawers> = BTreeMap::new();
-    for (index, piece) in board.pieces.iter().enumerate().filter(|(_, piece)| belongs(piece.role)) {
-        let reachable = &piece.source.reachable;
-        let words = reachable.words();
-        let length = words.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
-        let is_settled = covers(&piece.source.holders, reachable);
-        let key = (words[..length].to_vec(), is_settled, piece.role == Role::Retaining);
-        let new = || Drawers { reachable: reachable.clone(), is_settled, role: piece.role, pieces: Vec::new() };
-        groups.entry(key).or_insert_with(new).pieces.push(index);
-    }
-    groups.into_values().collect()
-}
-
-impl Drawers {
-    /// Whether a move can make one of either side draw a vector where the other is.
-    pub(super) fn play(&self, other: &Self) -> bool {
-        self.plays_with(&other.reachable, other.is_settled)
-    }
-
-    fn plays_with(&self, reachable: &CpuSet, is_settled: bool) -> bool {
-        !(self.is_settled && is_settled) && self.reachable.intersects(reachable)
-    }
 }
 
 /// Pins guests' sources to CPUs that hold their vectors and that no roaming source of dom0's reaches, if there are any.
 fn pin_guests(board: &mut Board<'_>, worth: Worth, pins: &mut Vec<Pin>) {
     let dom0 = drawers(board, |role| role == Role::Dom0);
     for group in drawers(board, Role::is_guest) {
-        let against: Vec<&Drawers> = dom0.iter().filter(|other| group.play(other)).collect();
+        let against: Vec<&Drawers> = dom0.iter().filter(|other| group.reach.plays(&other.reach)).collect();
         if against.is_empty() {
             continue;
         }
-        let roamers = against.iter().filter(|other| !other.is_settled);
-        let roamed = roamers.fold(CpuSet::new(), |all, other| all.union(&other.reachable));
+        let roamers = against.iter().filter(|other| !other.reach.is_settled);
+        let roamed = roamers.fold(CpuSet::new(), |all, other| all.union(&other.reach.cpus));
         for piece in group.pieces {
             let held = board.pieces[piece].source.reachable.intersection(&board.pieces[piece].source.holders);
             let quiet: CpuSet = held.iter().filter(|cpu| !roamed.contains(*cpu)).collect();
-            let left = |to: &CpuSet| against.iter().filter(|other| other.plays_with(to, true)).count();
-            let candidates = [quiet, held].into_iter().filter(|to| !to.is_empty() && may_go(board, piece, to));
-            let Some(to) = candidates.min_by_key(|to| left(to)) else { continue };
+            let left = |to: &CpuSet| {
+                let pinned = Reach { cpus: to.clone(), is_settled: true };
+                against.iter().filter(|other| pinned.plays(&other.reach)).count()
+            };
+            let candidates = [held, quiet].into_iter().filter(|to| !to.is_empty() && may_keep_to(board, piece, to));
+            let Some(to) = candidates.min_by_key(left) else { continue };
             let is_worth_it = match worth {
                 Worth::All => left(&to) == 0,
                 Worth::Some => left(&to) < against.len(),
             };
             if is_worth_it {
-                pins.extend(do_pin(board, piece, to));
+                pins.extend(keep_to(board, piece, to));
             }
         }
     }
@@ -111,29 +103,30 @@ fn pin_guests(board: &mut Board<'_>, worth: Worth, pins: &mut Vec<Pin>) {
 fn pin_dom0(board: &mut Board<'_>, pins: &mut Vec<Pin>) {
     let guests = drawers(board, Role::is_guest);
     for group in drawers(board, |role| role == Role::Dom0) {
-        if group.is_settled || !guests.iter().any(|other| group.play(other)) {
+        if group.reach.is_settled || !guests.iter().any(|other| group.reach.plays(&other.reach)) {
             continue;
         }
         for piece in group.pieces {
             let to = board.pieces[piece].source.reachable.intersection(&board.pieces[piece].source.holders);
-            if !to.is_empty() && may_go(board, piece, &to) {
-                pins.extend(do_pin(board, piece, to));
+            if !to.is_empty() && may_keep_to(board, piece, &to) {
+                pins.extend(keep_to(board, piece, to));
             }
         }
     }
 }
 
 /// Whether the goal lets the piece be kept to these CPUs.
-fn may_go(board: &Board<'_>, piece: usize, to: &CpuSet) -> bool {
+fn may_keep_to(board: &Board<'_>, piece: usize, to: &CpuSet) -> bool {
     let piece = &board.pieces[piece];
     piece.stays.is_none() && (board.goal.retarget == Retarget::Allowed || to.intersects(&piece.source.target))
 }
 
 /// Keeps the piece to `to`, and sends it to a CPU of those if it is not there.
-fn do_pin(board: &mut Board<'_>, piece: usize, to: CpuSet) -> Option<Pin> {
+fn keep_to(board: &mut Board<'_>, piece: usize, to: CpuSet) -> Option<Pin> {
     let source = &mut board.pieces[piece].source;
     let kept = source.target.intersection(&to);
     source.target = if kept.is_empty() { to.iter().take(1).collect() } else { kept };
     let from = core::mem::replace(&mut source.reachable, to.clone());
-    (from != to).then(|| Pin { piece, from, to, target: source.target.clone() })
+    let target = source.target.clone();
+    (from != to).then(|| Pin { piece, from, to, target, mends: Vec::new(), more: 0 })
 }

@@ -19,8 +19,8 @@ use crate::plan::arena::arenas;
 use crate::plan::board::Board;
 use crate::plan::board::Role;
 use crate::plan::board::Shift;
+use crate::plan::lottery::drawers;
 use crate::plan::pin::Pin;
-use crate::plan::pin::drawers;
 
 /// The pins and then the shifts as moves, each with what it helped to mend between `start` and `end`.
 pub(super) fn moves(start: &Board<'_>, end: &Board<'_>, pins: &[Pin], shifts: &[Shift]) -> Vec<Move> {
@@ -32,7 +32,13 @@ pub(super) fn moves(start: &Board<'_>, end: &Board<'_>, pins: &[Pin], shifts: &[
         source.reachable.clone_from(&pin.to);
         source.target.clone_from(&pin.target);
         let change = Change::Pin { from: pin.from.clone(), to: pin.to.clone(), target: pin.target.clone() };
-        moves.push(sides.moved(start, end, pin.piece, change, is_drawn));
+        moves.push(Move {
+            source: source.id,
+            label: source.label.clone(),
+            change,
+            mends: pin.mends.clone(),
+            more: pin.more,
+        });
     }
     for shift in shifts {
         let undo = at.shift_logged(shift);
@@ -42,7 +48,7 @@ pub(super) fn moves(start: &Board<'_>, end: &Board<'_>, pins: &[Pin], shifts: &[
             target: shift.target.clone(),
         };
         let change = Change::Revector { from: place(&undo), to: place(shift) };
-        moves.push(sides.moved(start, end, shift.piece, change, |kind| !is_drawn(kind)));
+        moves.push(sides.moved(start, end, shift.piece, change));
     }
     moves
 }
@@ -69,15 +75,8 @@ impl Sides {
         Self { guests: roles(Role::is_guest), dom0: roles(|role| role == Role::Dom0) }
     }
 
-    /// A move of `piece`, with those inversions of the kinds `counts` accepts that are there no more.
-    fn moved(
-        &self,
-        start: &Board<'_>,
-        end: &Board<'_>,
-        piece: usize,
-        change: Change,
-        counts: impl Fn(InversionKind) -> bool,
-    ) -> Move {
+    /// A move of `piece`, with those inversions but lotteries that are there no more.
+    fn moved(&self, start: &Board<'_>, end: &Board<'_>, piece: usize, change: Change) -> Move {
         let source = &start.pieces[piece].source;
         let is_guest = start.pieces[piece].role.is_guest();
         let others = match start.pieces[piece].role {
@@ -89,7 +88,7 @@ impl Sides {
         let mut more = 0;
         for other in others.groups_meeting(source).into_iter().flat_map(|group| others.members(group)) {
             let (guest, dom0) = if is_guest { (piece, *other) } else { (*other, piece) };
-            for kind in ended(start, end, guest, dom0).filter(|kind| counts(*kind)) {
+            for kind in ended(start, end, guest, dom0).filter(|kind| !is_drawn(*kind)) {
                 if mends.len() < Move::LISTED {
                     mends.push(Mended { kind, against: start.pieces[*other].source.id });
                 } else {
@@ -155,7 +154,7 @@ fn lotteries(board: &Board<'_>) -> Vec<Remaining> {
         |pieces: &[usize]| -> Vec<SourceId> { pieces.iter().map(|piece| board.pieces[*piece].source.id).collect() };
     let mut remaining = Vec::new();
     for group in drawers(board, Role::is_guest) {
-        let players = dom0.iter().filter(|other| group.play(other)).flat_map(|other| &other.pieces);
+        let players = dom0.iter().filter(|other| group.reach.plays(&other.reach)).flat_map(|other| &other.pieces);
         let against: Vec<usize> = players.copied().collect();
         if against.is_empty() {
             continue;
