@@ -133,7 +133,7 @@ pub(super) fn remaining(board: &Board<'_>) -> Vec<Remaining> {
             }
         }
     }
-    remaining.sort_by(|a, b| b.kind.cmp(&a.kind));
+    remaining.sort_by_key(|entry| core::cmp::Reverse(entry.kind));
     remaining
 }
 
@@ -144,7 +144,7 @@ fn lasting(board: &Board<'_>, guest: usize, dom0: usize) -> impl Iterator<Item =
     let drawn = kinds.iter().any(|kind| is_drawn(*kind));
     kinds
         .into_iter()
-        .filter(move |kind| !is_drawn(*kind) && !(drawn && *kind == InversionKind::Retention(When::AfterMove)))
+        .filter(move |kind| !(is_drawn(*kind) || drawn && *kind == InversionKind::Retention(When::AfterMove)))
 }
 
 /// The lotteries, group against group.
