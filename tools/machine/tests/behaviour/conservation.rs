@@ -81,6 +81,10 @@ fn source() -> impl Strategy<Value = Source> {
     (any::<Index>(), 0u8..5, 0u8..3, 0x31u8..=0xef, any::<Index>(), 1u64..300_000)
 }
 
+fn pick(index: &Index, of: u32) -> u32 {
+    u32::try_from(index.index(of as usize)).unwrap()
+}
+
 fn domains(cpus: u32, scheduler: Scheduler, wanted: &[Domain]) -> Vec<DomainConfig> {
     let mut free: Vec<u32> = (0..cpus).collect();
     (0u16..)
@@ -89,10 +93,10 @@ fn domains(cpus: u32, scheduler: Scheduler, wanted: &[Domain]) -> Vec<DomainConf
             let vcpus = vcpus.iter().filter_map(|(start, others, load)| {
                 let start = match scheduler {
                     Scheduler::Null => free.pop()?,
-                    _ => start.index(cpus as usize) as u32,
+                    _ => pick(start, cpus),
                 };
                 let affinity: CpuSet =
-                    others.iter().map(|other| CpuId(other.index(cpus as usize) as u32)).chain([CpuId(start)]).collect();
+                    others.iter().map(|other| CpuId(pick(other, cpus))).chain([CpuId(start)]).collect();
                 Some(VcpuConfig { affinity, start: CpuId(start), load: *load })
             });
             DomainConfig {
@@ -114,7 +118,7 @@ fn sources(cpus: u32, model: DestinationModel, domains: &[DomainConfig], wanted:
     let mut taken = Vec::new();
     let mut sources = Vec::new();
     for (id, (handler_of, path, kind, number, target, time)) in (0u32..).zip(wanted) {
-        let target = CpuId(target.index(cpus as usize) as u32);
+        let target = CpuId(pick(target, cpus));
         let place = model.cluster(target).0;
         let kinds = [SourceKind::EdgeMaskable, SourceKind::EdgeUnmaskable, SourceKind::Level];
         let mut kind = kinds[usize::from(*kind)];
@@ -124,7 +128,7 @@ fn sources(cpus: u32, model: DestinationModel, domains: &[DomainConfig], wanted:
             continue;
         }
         taken.push((place, *number));
-        let guest_vector = vector(0x30 + (id as u8) * 0x11);
+        let guest_vector = vector(0x30 + u8::try_from(id).unwrap() * 0x11);
         let (owner_of, path) = match (path, handlers.is_empty()) {
             (0, _) | (_, true) => (None, Path::Hypervisor { handler, interruptible: id % 2 == 0 }),
             (path, false) => {
@@ -177,9 +181,9 @@ fn config() -> impl Strategy<Value = MachineConfig> {
         })
 }
 
-/// Whether every domain's vCPU gets a CPU sooner or later: under the null scheduler each has one of its own.
-fn check_conservation(run: &Run, sources: usize) {
-    for source in 0..sources as u32 {
+/// Every raise of a source was completed, or became one with another.
+fn check_conservation(run: &Run, sources: u32) {
+    for source in 0..sources {
         let raised = run.count(|fact| matches!(fact, Fact::Raised { source: s } if s.0 == source));
         let merged = run.count(|fact| matches!(fact, Fact::Coalesced { source: s } if s.0 == source));
         let completed = run.completed(source).len();
@@ -239,16 +243,17 @@ proptest! {
         config in config(),
         raises in vec((0..LAST_RAISE, any::<Index>()), 1..60),
     ) {
+        let sources = u32::try_from(config.sources.len()).unwrap();
         let mut run = Run::new(&config);
         let mut raises = raises;
         raises.sort_by_key(|(at, _)| *at);
         for (at, source) in raises {
-            if !config.sources.is_empty() {
-                run.raise(at, source.index(config.sources.len()) as u32);
+            if sources > 0 {
+                run.raise(at, pick(&source, sources));
             }
         }
         run.until(LAST_RAISE + SETTLED);
-        check_conservation(&run, config.sources.len());
+        check_conservation(&run, sources);
         check_spans(&run, &config);
     }
 }

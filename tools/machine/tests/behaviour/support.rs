@@ -40,14 +40,14 @@ pub(crate) const MILLISECOND: u64 = 1_000_000;
 /// Timers in order of time, equal ones in order of setting, and everything observed.
 #[derive(Default)]
 pub(crate) struct Driver {
-    timers: BinaryHeap<Reverse<(Time, u64)>>,
+    timers: BinaryHeap<Reverse<(Time, usize)>>,
     set: Vec<Timer>,
     pub(crate) facts: Vec<(Time, Fact)>,
 }
 
 impl Host for Driver {
     fn schedule(&mut self, at: Time, timer: Timer) {
-        self.timers.push(Reverse((at, self.set.len() as u64)));
+        self.timers.push(Reverse((at, self.set.len())));
         self.set.push(timer);
     }
 
@@ -78,7 +78,7 @@ impl Run {
             self.driver.timers.peek().copied().filter(|Reverse((at, _))| at.0 <= until)
         {
             self.driver.timers.pop();
-            let timer = self.driver.set[index as usize];
+            let timer = self.driver.set[index];
             self.machine.expire(at, timer, &mut self.driver);
             self.machine.check().unwrap_or_else(|broken| panic!("at {at:?}, {timer:?}: {broken}"));
         }
