@@ -105,9 +105,7 @@ impl Machine {
     /// The sources that share a line.
     pub(crate) fn sharers(&self, irq: u32) -> impl Iterator<Item = SourceIndex> + '_ {
         let first = self.irqs[irq as usize].first;
-        core::iter::successors(Some(first), |source| {
-            self.sources[source.0 as usize].sharer.get().map(SourceIndex)
-        })
+        core::iter::successors(Some(first), |source| self.sources[source.0 as usize].sharer.get().map(SourceIndex))
     }
 
     /// The interrupt is not handled but put back: its source is off until the guard's period ends.
@@ -248,7 +246,7 @@ impl Machine {
 
     /// The EOI may be sent; it goes out once those above it on the stack have gone, since the local APIC ends the highest
     /// first (`flush_ready_eoi`).
-    fn ready<H: Host>(&mut self, cpu: CpuId, irq: u32, by: RetentionEnd, out: &mut Out<'_, H>) {
+    pub(crate) fn ready<H: Host>(&mut self, cpu: CpuId, irq: u32, by: RetentionEnd, out: &mut Out<'_, H>) {
         self.irqs[irq as usize].service = Service::Ready(cpu, by);
         while let Some(top) = self.cpus[cpu.index()].pending_eoi.last().copied() {
             let Service::Ready(_, by) = self.irqs[top as usize].service else {

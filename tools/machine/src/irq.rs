@@ -77,6 +77,8 @@ pub(crate) enum MaskReason {
     Throttled = 1,
     /// Its domain has not finished ([`AckType::Unmask`]).
     Unfinished = 2,
+    /// No online CPU has a vector for it.
+    Stranded = 4,
 }
 
 impl Irq {

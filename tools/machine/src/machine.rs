@@ -140,6 +140,9 @@ impl Machine {
     }
 
     fn arrive<H: Host>(&mut self, cpu: CpuId, ipi: Ipi, out: &mut Out<'_, H>) {
+        if !self.cpus[cpu.index()].is_online {
+            return;
+        }
         let vector = match ipi {
             Ipi::EventCheck => Some(self.special.event_check),
             Ipi::Notification => self.special.notification,

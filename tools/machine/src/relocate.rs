@@ -82,8 +82,7 @@ impl Arbiter {
     pub(crate) fn new(config: &MachineConfig) -> Result<Self, HostError> {
         let online = CpuSet::first_n(config.cpus);
         let (layout, model) = (config.layout.clone(), config.model);
-        let vectors =
-            VectorAllocator::new(layout, model, config.cpus, &online, config.policy, config.ioapic_ack)?;
+        let vectors = VectorAllocator::new(layout, model, config.cpus, &online, config.policy, config.ioapic_ack)?;
         Ok(Self { vectors, model, tenants: Vec::new() })
     }
 
@@ -228,5 +227,29 @@ impl Machine {
             }
         }
         self.irqs[irq as usize].old = None;
+    }
+
+    /// An interrupt got another place because its CPU went: nothing drains there any more.
+    pub(crate) fn replace<H: Host>(
+        &mut self,
+        irq: u32,
+        cpu: CpuId,
+        vector: Vector,
+        holders: &CpuSet,
+        out: &mut Out<'_, H>,
+    ) {
+        let entry = &mut self.irqs[irq as usize];
+        (entry.cpu, entry.vector) = (cpu, vector);
+        out.observe(Fact::Moved { source: entry.first, cpu, vector });
+        for holder in holders.iter() {
+            self.set_slot(holder, vector, Link::to(irq));
+        }
+    }
+
+    /// The old vector of a move was on a CPU that went; other CPUs of its cluster let go of it as they drain.
+    pub(crate) fn forget_old(&mut self, irq: u32, gone: CpuId) {
+        if self.irqs[irq as usize].old.is_some_and(|old| old.cpu == gone) {
+            self.drain(irq);
+        }
     }
 }

@@ -97,7 +97,7 @@ impl Machine {
     }
 
     /// Has the scheduler of `cpu` look: at the end of what `from` does in the host, or by an IPI.
-    fn tickle<H: Host>(&mut self, cpu: CpuId, from: Option<CpuId>, out: &mut Out<'_, H>) {
+    pub(crate) fn tickle<H: Host>(&mut self, cpu: CpuId, from: Option<CpuId>, out: &mut Out<'_, H>) {
         self.cpus[cpu.index()].must_reschedule = true;
         if from != Some(cpu) {
             self.send_ipi(cpu, Ipi::EventCheck, out);
@@ -181,7 +181,7 @@ impl Machine {
     }
 
     /// The current vCPU leaves its CPU; whether it goes on to wait or to block is the caller's.
-    fn leave<H: Host>(&mut self, cpu: CpuId, out: &mut Out<'_, H>) -> Option<VcpuIndex> {
+    pub(crate) fn leave<H: Host>(&mut self, cpu: CpuId, out: &mut Out<'_, H>) -> Option<VcpuIndex> {
         let running = self.running(cpu, out.now)?;
         let entry = &mut self.cpus[cpu.index()];
         let vcpu = entry.current.take()?;
