@@ -8,6 +8,7 @@ mod layout;
 mod lease;
 mod mask;
 mod path;
+mod planned;
 mod setup;
 mod shipped;
 

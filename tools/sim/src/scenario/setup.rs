@@ -30,11 +30,13 @@ use super::Scenario;
 use super::Scheduler;
 use super::Source;
 use super::Vcpu;
+use super::VectorPolicy;
 use super::Vendor;
 use super::fault::What;
 use super::lease;
 use super::lease::Open;
 use super::path;
+use super::planned;
 use crate::Workload;
 
 /// Most vCPUs and most sources of a scenario.
@@ -47,6 +49,8 @@ pub struct Setup {
     pub machine: MachineConfig,
     /// What each of its sources does, in its order.
     pub workloads: Vec<Workload>,
+    /// Which of them hold vectors, and where the scenario speaks of them.
+    pub(super) places: Vec<Open>,
     /// How long, of virtual time.
     pub duration: Span,
 }
@@ -83,9 +87,9 @@ impl Scenario {
             domains: self.domains()?,
             sources: Vec::new(),
         };
-        let workloads = self.sources(&mut machine)?;
+        let (workloads, places) = self.sources(&mut machine)?;
         match Machine::new(&machine) {
-            Ok(_) => Ok(Setup { machine, workloads, duration: span(self.duration_ms * 1e3) }),
+            Ok(_) => Ok(Setup { machine, workloads, places, duration: span(self.duration_ms * 1e3) }),
             Err(error) => Err(self.place_of(&error).fault(error)),
         }
     }
@@ -153,8 +157,8 @@ impl Scenario {
         Ok(DomainConfig { id, owner: owner(id), name: copy_of(&domain.name, domain.copies, copy), kind, vcpus })
     }
 
-    /// Writes the machine's sources, and gives back what each does.
-    fn sources(&self, machine: &mut MachineConfig) -> Result<Vec<Workload>, Fault> {
+    /// Writes the machine's sources, and gives back what each does and which hold vectors.
+    fn sources(&self, machine: &mut MachineConfig) -> Result<(Vec<Workload>, Vec<Open>), Fault> {
         let mut workloads = Vec::new();
         let mut open = Vec::new();
         for (index, source) in self.sources.iter().enumerate() {
@@ -174,7 +178,10 @@ impl Scenario {
             }
         }
         lease::assign(self, machine, &open)?;
-        Ok(workloads)
+        if self.policy == VectorPolicy::Planned {
+            planned::apply(self, machine, &open);
+        }
+        Ok((workloads, open))
     }
 
     fn source(&self, index: usize, source: &Source, copy: u32, machine: &MachineConfig) -> Result<SourceConfig, Fault> {
