@@ -1,6 +1,7 @@
 //! Discrete-event simulation of interrupt delivery: engine, workloads, recorded input, reports.
 #![forbid(unsafe_code)]
 
+pub mod report;
 mod result;
 
 pub use result::Blocking;
