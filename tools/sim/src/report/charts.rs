@@ -64,7 +64,7 @@ pub(super) fn lanes(traces: Vec<Box<dyn Trace>>, names: &[String], (from_ns, to_
         .y_axis(lanes)
         .hover_mode(HoverMode::Closest)
         .drag_mode(DragMode::Zoom)
-        .margin(Margin::new().left(72).right(16).top(40).bottom(48));
+        .margin(Margin::new().left(72).right(16).top(58).bottom(48));
     plot(traces, layout)
 }
 
@@ -74,7 +74,10 @@ pub(super) fn cumulative(runs: &[RunResult], source: u32) -> Plot {
     for (index, run) in runs.iter().enumerate() {
         let Some(source) = run.sources.iter().find(|candidate| candidate.id == source) else { continue };
         let name = page::escape(&run_name(run));
-        let reaches = [(&source.latency, DashType::Solid, "its owner's handler"), (&source.host_latency, DashType::Dot, "the host's handler")];
+        let reaches = [
+            (&source.latency, DashType::Solid, "its owner's handler"),
+            (&source.host_latency, DashType::Dot, "the host's handler"),
+        ];
         for (latency, dash, reached) in reaches.into_iter().filter(|(latency, ..)| !latency.cdf.is_empty()) {
             let hover = latency.cdf.iter().map(|(ns, share)| {
                 format!("<b>{name}</b><br>{:.2} % reach {reached} within {}", share * 100.0, format::duration(*ns))
@@ -92,10 +95,10 @@ pub(super) fn cumulative(runs: &[RunResult], source: u32) -> Plot {
         }
     }
     let layout = layout()
-        .x_axis(axis("µs, each step ten times the last").type_(AxisType::Log).dtick(1.0).exponent_format(ExponentFormat::None))
+        .x_axis(axis("µs (logarithmic)").type_(AxisType::Log).dtick(1.0).exponent_format(ExponentFormat::None))
         .y_axis(axis("").range(vec![0.0, 1.02]).tick_format(".0%"))
         .hover_mode(HoverMode::Closest)
-        .margin(Margin::new().left(52).right(12).top(34).bottom(46));
+        .margin(Margin::new().left(52).right(12).top(48).bottom(46));
     plot(traces, layout)
 }
 
@@ -105,9 +108,13 @@ pub(super) fn blocked(runs: &[RunResult], causes: &[String]) -> Plot {
     let mut traces: Vec<Box<dyn Trace>> = Vec::new();
     for (index, cause) in causes.iter().enumerate() {
         let total = |run: &RunResult| {
-            run.blocking.iter().filter(|one| one.cause == *cause).fold(0_u64, |sum, one| sum.saturating_add(one.total_ns))
+            run.blocking
+                .iter()
+                .filter(|one| one.cause == *cause)
+                .fold(0_u64, |sum, one| sum.saturating_add(one.total_ns))
         };
-        let hover = runs.iter().map(|run| format!("<b>{}</b><br>{}", page::escape(cause), format::duration(total(run))));
+        let hover =
+            runs.iter().map(|run| format!("<b>{}</b><br>{}", page::escape(cause), format::duration(total(run))));
         let trace = Bar::new(runs.iter().map(|run| milliseconds(total(run))).collect(), names.clone())
             .orientation(Orientation::Horizontal)
             .name(page::escape(cause))
@@ -121,7 +128,7 @@ pub(super) fn blocked(runs: &[RunResult], causes: &[String]) -> Plot {
         .x_axis(axis("ms in all").range_mode(plotly::layout::RangeMode::ToZero))
         .y_axis(Axis::new().auto_margin(true).fixed_range(true).range(vec![runs.len() as f64 - 0.5, -0.5]))
         .bar_gap(0.35)
-        .margin(Margin::new().left(90).right(16).top(34).bottom(46));
+        .margin(Margin::new().left(90).right(16).top(48).bottom(46));
     plot(traces, layout)
 }
 
@@ -141,7 +148,9 @@ fn layout() -> Layout {
         .plot_background_color(clear)
         .font(plotly::common::Font::new().family("system-ui, sans-serif").size(12))
         .show_legend(true)
-        .legend(Legend::new().orientation(Orientation::Horizontal).x(0.0).y(1.0).y_anchor(plotly::common::Anchor::Bottom))
+        .legend(
+            Legend::new().orientation(Orientation::Horizontal).x(0.0).y(1.0).y_anchor(plotly::common::Anchor::Bottom),
+        )
 }
 
 fn plot(traces: Vec<Box<dyn Trace>>, layout: Layout) -> Plot {

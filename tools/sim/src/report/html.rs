@@ -1,5 +1,8 @@
 //! The report as one HTML file: nothing is loaded from anywhere, and the page's own policy forbids it.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use plotly::Plot;
 
 use super::ReportError;
@@ -118,16 +121,21 @@ fn sections(report: &Report) -> Vec<String> {
 }
 
 fn waiting(runs: &[RunResult]) -> String {
-    let mut causes: Vec<String> = Vec::new();
+    let mut totals: BTreeMap<String, u64> = BTreeMap::new();
     for one in runs.iter().flat_map(|run| &run.blocking) {
-        if !causes.contains(&one.cause) {
-            causes.push(one.cause.clone());
-        }
+        let total = totals.entry(one.cause.clone()).or_default();
+        *total = total.saturating_add(one.total_ns);
     }
+    let mut causes: Vec<String> = totals.keys().cloned().collect();
+    causes.sort_by_key(|cause| Reverse(totals[cause]));
     let mut body = String::new();
     if !causes.is_empty() {
         let chart = charts::blocked(runs, &causes).to_inline_html(Some("blocked"));
-        body.push_str(&page::figure("Time dom0's interrupts waited because of guests, by run", 110 + 34 * runs.len(), &chart));
+        body.push_str(&page::figure(
+            "Time dom0's interrupts waited because of guests, by run",
+            110 + 34 * runs.len(),
+            &chart,
+        ));
     }
     body.push_str(&tables::blocking(runs));
     body.push_str("<h3>In-service bits kept</h3>\n");
@@ -136,10 +144,11 @@ fn waiting(runs: &[RunResult]) -> String {
 }
 
 fn timelines(runs: &[RunResult]) -> String {
+    let view = timeline::view(runs);
     let drawn: String = runs
         .iter()
         .enumerate()
-        .filter_map(|(index, run)| timeline::timeline(run, &format!("timeline-{index}")))
+        .filter_map(|(index, run)| timeline::timeline(run, &format!("timeline-{index}"), view))
         .collect();
     if drawn.is_empty() { "<p class=\"none\">No run recorded a timeline.</p>\n".to_owned() } else { drawn }
 }
@@ -152,7 +161,7 @@ fn latency(runs: &[RunResult]) -> String {
             sources.push((source.raised, source.id, format!("{} of {}", source.label, source.owner)));
         }
     }
-    sources.sort_by_key(|(raised, id, _)| (std::cmp::Reverse(*raised), *id));
+    sources.sort_by_key(|(raised, id, _)| (Reverse(*raised), *id));
     let mut body = String::from("<div class=\"grid\">\n");
     for (_, id, name) in sources.iter().take(DISTRIBUTIONS) {
         let chart = charts::cumulative(runs, *id).to_inline_html(Some(&format!("latency-{id}")));
@@ -161,11 +170,18 @@ fn latency(runs: &[RunResult]) -> String {
     body.push_str("</div>\n");
     if sources.len() > DISTRIBUTIONS {
         let rest = sources.len() - DISTRIBUTIONS;
-        body.push_str(&format!("<p class=\"note\">The busiest {DISTRIBUTIONS} are drawn; {rest} more are in the table.</p>\n"));
+        body.push_str(&format!(
+            "<p class=\"note\">The busiest {DISTRIBUTIONS} are drawn; {rest} more are in the table.</p>\n"
+        ));
     }
     format!("{body}<details><summary>All figures</summary>\n{}</details>\n", tables::sources(runs))
 }
 
 fn facts(run: &RunResult) -> String {
-    format!("{} CPUs · {} of virtual time · {} events in the first run", run.cpus, format::duration(run.duration_ns), format::count(run.events))
+    format!(
+        "{} CPUs · {} of virtual time · {} events in the first run",
+        run.cpus,
+        format::duration(run.duration_ns),
+        format::count(run.events)
+    )
 }

@@ -98,7 +98,8 @@ fn events<S: Serializer>(run: &RunResult, serializer: S) -> Result<S::Ok, S::Err
 /// The names of a lane's process and threads, and its place.
 fn names(run: &RunResult, lane: &Lane) -> Vec<Event<'static>> {
     let pid = process(lane);
-    let metadata = |name, tid, args| Event { name, cat: None, ph: "M", pid, tid, ts: None, dur: None, id: None, args: Some(args) };
+    let metadata =
+        |name, tid, args| Event { name, cat: None, ph: "M", pid, tid, ts: None, dur: None, id: None, args: Some(args) };
     let mut events = vec![
         metadata("process_name", 0, Args::Name(format!("pCPU {} ({})", lane.cpu, charts::run_name(run)))),
         metadata("process_sort_index", 0, Args::SortIndex(u64::from(lane.cpu))),

@@ -5,16 +5,20 @@ use super::format;
 use super::model::Finding;
 use super::model::Report;
 use super::page;
+use crate::Blocking;
 use crate::RunResult;
 
 /// Policies in the order in which one of them stands for "after".
 const BEST_FIRST: [&str; 2] = ["planned", "below-dom0"];
 
+/// The cause of waiting that a plan is there to end.
+const IN_SERVICE: &str = "in service";
+
 /// The figures of one run.
 struct Figures {
     blocked_ns: u64,
     longest_ns: u64,
-    retained: u64,
+    in_service_ns: u64,
     dom0_p99_ns: u64,
 }
 
@@ -69,7 +73,7 @@ pub(super) fn cards(report: &Report, before: &RunResult, after: Option<&RunResul
         ("guest sources that can retain", inversions("retention"), format::count),
         ("dom0 kept waiting by guests", figure(|run| run.blocked_ns), format::duration),
         ("longest such wait", figure(|run| run.longest_ns), format::duration),
-        ("in-service bits kept", figure(|run| run.retained), format::count),
+        ("of it by an in-service bit", figure(|run| run.in_service_ns), format::duration),
         ("dom0's worst p99 to the host's handler", figure(|run| run.dom0_p99_ns), format::duration),
     ];
     let mut html = String::from("<div class=\"cards\">\n");
@@ -87,7 +91,10 @@ fn card(name: &str, was: u64, is: Option<u64>, show: fn(u64) -> String) -> Strin
             std::cmp::Ordering::Equal => "same",
             std::cmp::Ordering::Greater => "worse",
         };
-        format!("<span class=\"arrow\" aria-label=\"becomes\">→</span><span class=\"{class}\">{}</span>", page::escape(&show(is)))
+        format!(
+            "<span class=\"arrow\" aria-label=\"becomes\">→</span><span class=\"{class}\">{}</span>",
+            page::escape(&show(is))
+        )
     });
     format!(
         "<div class=\"card\"><div class=\"figure\"><span>{}</span>{change}</div><div class=\"what\">{}</div></div>\n",
@@ -99,9 +106,13 @@ fn card(name: &str, was: u64, is: Option<u64>, show: fn(u64) -> String) -> Strin
 fn figures(run: &RunResult) -> Figures {
     let dom0 = run.sources.iter().filter(|source| source.owner == "dom0");
     Figures {
-        blocked_ns: run.blocking.iter().fold(0, |sum, one| sum.saturating_add(one.total_ns)),
+        blocked_ns: total(&run.blocking, |_| true),
+        in_service_ns: total(&run.blocking, |one| one.cause == IN_SERVICE),
         longest_ns: run.blocking.iter().map(|one| one.max_ns).max().unwrap_or(0),
-        retained: run.retention.iter().fold(0, |sum, one| sum.saturating_add(one.times)),
         dom0_p99_ns: dom0.map(|source| source.host_latency.p99_ns).max().unwrap_or(0),
     }
+}
+
+fn total(blocking: &[Blocking], counts: impl Fn(&Blocking) -> bool) -> u64 {
+    blocking.iter().filter(|one| counts(one)).fold(0, |sum, one| sum.saturating_add(one.total_ns))
 }

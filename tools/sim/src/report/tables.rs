@@ -60,8 +60,14 @@ pub(super) fn retention(runs: &[RunResult]) -> String {
             })
         })
         .collect();
-    let head =
-        [("run", Text), ("source", Text), ("times", Number), ("ended by the host", Number), ("in all", Number), ("longest", Number)];
+    let head = [
+        ("run", Text),
+        ("source", Text),
+        ("times", Number),
+        ("ended by the host", Number),
+        ("in all", Number),
+        ("longest", Number),
+    ];
     table(&head, &rows, "No source kept its in-service bit past the host's handler.")
 }
 
@@ -82,7 +88,8 @@ pub(super) fn scheduling(runs: &[RunResult]) -> String {
             })
         })
         .collect();
-    let head = [("run", Text), ("vCPU", Text), ("behind", Text), ("times", Number), ("in all", Number), ("longest", Number)];
+    let head =
+        [("run", Text), ("vCPU", Text), ("behind", Text), ("times", Number), ("in all", Number), ("longest", Number)];
     table(&head, &rows, "No vCPU of dom0 waited for a CPU that a guest's kept.")
 }
 
@@ -192,7 +199,8 @@ pub(super) fn findings(before: &[Finding], after: &[Finding]) -> String {
         row[4] = "new".to_owned();
         row
     }));
-    let head = [("kind", Text), ("guest's source", Text), ("dom0's source", Text), ("pCPUs", Text), ("by the plan", Text)];
+    let head =
+        [("kind", Text), ("guest's source", Text), ("dom0's source", Text), ("pCPUs", Text), ("by the plan", Text)];
     table(&head, &rows, "No guest outranks dom0 or can hold it back.")
 }
 
@@ -200,7 +208,11 @@ pub(super) fn findings(before: &[Finding], after: &[Finding]) -> String {
 pub(super) fn parameters(parameters: &[Parameter]) -> String {
     let row = |one: &Parameter| vec![one.name.clone(), one.value.to_string(), one.unit.clone(), one.source.clone()];
     let rows: Vec<_> = parameters.iter().map(row).collect();
-    table(&[("parameter", Text), ("value", Number), ("unit", Text), ("source", Text)], &rows, "No parameter was recorded.")
+    table(
+        &[("parameter", Text), ("value", Number), ("unit", Text), ("source", Text)],
+        &rows,
+        "No parameter was recorded.",
+    )
 }
 
 /// What a person calls source `id`, with its vector: `megaraid_sas (C8)`.

@@ -4,6 +4,8 @@
 //! at, neighbours of one kind on one CPU are drawn as one bar that says how many it stands for. Nothing is dropped
 //! without a note.
 
+use std::cmp::Reverse;
+
 use plotly::Trace;
 use plotly::common::Marker;
 use plotly::common::PlotType;
@@ -31,8 +33,20 @@ const LANE_PX: usize = 64;
 const ROWS: [Row; 5] = [
     Row { name: "dom0's vCPU runs", kind: SpanKind::Vcpu, whose: Whose::Dom0, offset: -0.44, height: 0.22 },
     Row { name: "a guest's vCPU runs", kind: SpanKind::Vcpu, whose: Whose::Guest, offset: -0.44, height: 0.22 },
-    Row { name: "host handles an interrupt", kind: SpanKind::HostHandler, whose: Whose::Any, offset: -0.2, height: 0.2 },
-    Row { name: "guest keeps the in-service bit", kind: SpanKind::Retention, whose: Whose::Any, offset: 0.02, height: 0.2 },
+    Row {
+        name: "host handles an interrupt",
+        kind: SpanKind::HostHandler,
+        whose: Whose::Any,
+        offset: -0.2,
+        height: 0.2,
+    },
+    Row {
+        name: "guest keeps the in-service bit",
+        kind: SpanKind::Retention,
+        whose: Whose::Any,
+        offset: 0.02,
+        height: 0.2,
+    },
     Row { name: "dom0's interrupt waits", kind: SpanKind::Dom0Blocked, whose: Whose::Any, offset: 0.24, height: 0.2 },
 ];
 
@@ -77,6 +91,14 @@ struct Bar {
     label: String,
 }
 
+/// What thinning merged: neighbours less than so many ns apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Merged {
+    Nothing,
+    OutsideView(u64),
+    Everywhere(u64),
+}
+
 /// Horizontal bars with a start; the chart crate's own bar has no base.
 #[derive(Clone, Serialize)]
 struct Bars {
@@ -101,20 +123,19 @@ impl Trace for Bars {
 }
 
 /// The timeline of `run` as a figure with its notes; nothing if the run recorded none.
-pub(super) fn timeline(run: &RunResult, id: &str) -> Option<String> {
+pub(super) fn timeline(run: &RunResult, id: &str, focus: (u64, u64)) -> Option<String> {
     let lanes = lanes(&run.timeline);
     let spans: usize = lanes.iter().map(|lane| lane.spans.len()).sum();
     if spans == 0 {
         return None;
     }
-    let focus = focus(&lanes, run.duration_ns);
-    let (rows, merged_below_ns) = thin(&lanes, focus, BARS);
+    let (rows, merged) = thin(&lanes, focus, BARS);
     let traces = ROWS.iter().zip(&rows).filter(|(_, lanes)| lanes.iter().any(|bars| !bars.is_empty()));
     let names: Vec<String> = lanes.iter().map(|lane| format!("pCPU {}", lane.cpu)).collect();
     let plot = charts::lanes(traces.map(|(row, bars)| draw(row, bars, &lanes)).collect(), &names, focus);
     let chart = plot.to_inline_html(Some(id));
     let caption = format!("{}: what each CPU did", charts::run_name(run));
-    let notes = notes(run, &lanes, focus, merged_below_ns);
+    let notes = notes(run, &lanes, focus, merged);
     Some(format!("{}{notes}", page::figure(&caption, 110 + LANE_PX * lanes.len(), &chart)))
 }
 
@@ -125,37 +146,43 @@ fn lanes(all: &[Lane]) -> Vec<&Lane> {
         waits.map(|span| span.end_ns.saturating_sub(span.start_ns)).fold(0, u64::saturating_add)
     };
     let mut lanes: Vec<&Lane> = all.iter().filter(|lane| !lane.spans.is_empty()).collect();
-    lanes.sort_by_cached_key(|lane| (std::cmp::Reverse((waited(lane), lane.spans.len())), lane.cpu));
+    lanes.sort_by_cached_key(|lane| (Reverse((waited(lane), lane.spans.len())), lane.cpu));
     lanes.truncate(LANES);
     lanes.sort_by_key(|lane| lane.cpu);
     lanes
 }
 
-/// Where the view starts: around dom0's longest wait, or all of it.
-fn focus(lanes: &[&Lane], duration_ns: u64) -> (u64, u64) {
-    let waits = lanes.iter().flat_map(|lane| &lane.spans).filter(|span| span.kind == SpanKind::Dom0Blocked);
-    let last = lanes.iter().flat_map(|lane| &lane.spans).map(|span| span.end_ns).max().unwrap_or(0).max(duration_ns);
-    match waits.max_by_key(|span| (span.end_ns.saturating_sub(span.start_ns), std::cmp::Reverse(span.start_ns))) {
-        Some(wait) => (wait.start_ns.saturating_sub(FOCUS_NS), wait.end_ns.saturating_add(FOCUS_NS).min(last)),
-        None => (0, last),
-    }
+/// Where every run's view starts, from and to in ns: around dom0's longest wait in the first run that has one, so that
+/// the runs show the same moment; else the first moments.
+pub(super) fn view(runs: &[RunResult]) -> (u64, u64) {
+    let longest = |run: &RunResult| {
+        let waits = run.timeline.iter().flat_map(|lane| &lane.spans).filter(|span| span.kind == SpanKind::Dom0Blocked);
+        let wait = waits.max_by_key(|span| (span.end_ns.saturating_sub(span.start_ns), Reverse(span.start_ns)))?;
+        Some((wait.start_ns.saturating_sub(FOCUS_NS), wait.end_ns.saturating_add(FOCUS_NS)))
+    };
+    runs.iter().find_map(longest).unwrap_or((0, 2 * FOCUS_NS))
 }
 
-/// The bars of each row and lane, at most `budget` if merging can reach it, and below which gap neighbours were merged.
-fn thin(lanes: &[&Lane], focus: (u64, u64), budget: usize) -> (Vec<Vec<Vec<Bar>>>, u64) {
-    let mut gap_ns = 0;
-    loop {
-        let bars = merge(lanes, focus, gap_ns);
-        let drawn: usize = bars.iter().flatten().map(Vec::len).sum();
-        if drawn <= budget {
-            return (bars, gap_ns);
+/// The bars of each row and lane, and below which gap neighbours were merged. What lies in `focus` stays exact unless it
+/// alone exceeds the budget.
+fn thin(lanes: &[&Lane], focus: (u64, u64), budget: usize) -> (Vec<Vec<Vec<Bar>>>, Merged) {
+    const NOWHERE: (u64, u64) = (u64::MAX, 0);
+    let gaps = || std::iter::successors(Some(1_000_u64), |gap| gap.checked_mul(2)).chain([u64::MAX]);
+    let attempts =
+        std::iter::once((focus, 0)).chain(gaps().map(|gap| (focus, gap))).chain(gaps().map(|gap| (NOWHERE, gap)));
+    let mut last = (Vec::new(), Merged::Nothing);
+    for (exact, gap_ns) in attempts {
+        let merged = match gap_ns {
+            0 => Merged::Nothing,
+            gap if exact == NOWHERE => Merged::Everywhere(gap),
+            gap => Merged::OutsideView(gap),
+        };
+        last = (merge(lanes, exact, gap_ns), merged);
+        if last.0.iter().flatten().map(Vec::len).sum::<usize>() <= budget {
+            break;
         }
-        // Once a gap spans all of time, what lies in focus is merged too; then each row of each lane is one bar.
-        if gap_ns == u64::MAX {
-            return (merge(lanes, (u64::MAX, 0), gap_ns), gap_ns);
-        }
-        gap_ns = gap_ns.max(500).saturating_mul(2);
     }
+    last
 }
 
 fn merge(lanes: &[&Lane], focus: (u64, u64), gap_ns: u64) -> Vec<Vec<Vec<Bar>>> {
@@ -205,7 +232,8 @@ fn draw(row: &Row, bars: &[Vec<Bar>], lanes: &[&Lane]) -> Box<dyn Trace> {
 /// What the pointer shows: source and vector (the label), what it is, where, since when, how long.
 fn hover(row: &Row, bar: &Bar, cpu: u32) -> String {
     let lasted = format::duration(bar.end_ns - bar.start_ns);
-    let how_many = if bar.spans == 1 { format!("lasts {lasted}") } else { format!("{} in {lasted}", format::count(bar.spans)) };
+    let how_many =
+        if bar.spans == 1 { format!("lasts {lasted}") } else { format!("{} in {lasted}", format::count(bar.spans)) };
     format!(
         "<b>{}</b><br>{} · pCPU {cpu}<br>from {}<br>{how_many}",
         page::escape(&bar.label),
@@ -214,17 +242,26 @@ fn hover(row: &Row, bar: &Bar, cpu: u32) -> String {
     )
 }
 
-fn notes(run: &RunResult, lanes: &[&Lane], focus: (u64, u64), merged_below_ns: u64) -> String {
-    let mut notes = vec!["Drag over the chart to zoom in time, drag the axis to pan, double-click to see the whole run.".to_owned()];
-    if focus.0 > 0 || focus.1 < run.duration_ns {
-        notes.push(format!("The view starts around dom0's longest wait, at {}.", format::instant(focus.0)));
-    }
-    if merged_below_ns > 0 {
-        notes.push(format!(
-            "To stay quick, neighbours of one kind less than {} apart are drawn as one bar{}.",
-            format::duration(merged_below_ns),
-            if merged_below_ns == u64::MAX { "" } else { " outside that view" }
-        ));
+fn notes(run: &RunResult, lanes: &[&Lane], focus: (u64, u64), merged: Merged) -> String {
+    let mut notes = vec![
+        "Drag over the chart to zoom in time, drag the axis to pan, double-click to see the whole run.".to_owned(),
+    ];
+    let waits = run.timeline.iter().flat_map(|lane| &lane.spans).any(|span| span.kind == SpanKind::Dom0Blocked);
+    notes.push(match (waits, focus.0) {
+        (_, 0) => "The view starts with the run.".to_owned(),
+        (true, from) => format!("The view starts around dom0's longest wait, at {}.", format::instant(from)),
+        (false, from) => format!("The view starts at the same moment as above, {}.", format::instant(from)),
+    });
+    let apart = |gap_ns| {
+        format!(
+            "To stay quick, neighbours of one kind less than {} apart are drawn as one bar",
+            format::duration(gap_ns)
+        )
+    };
+    match merged {
+        Merged::Nothing => {}
+        Merged::OutsideView(gap_ns) => notes.push(format!("{} outside that view.", apart(gap_ns))),
+        Merged::Everywhere(gap_ns) => notes.push(format!("{}.", apart(gap_ns))),
     }
     let active = run.timeline.iter().filter(|lane| !lane.spans.is_empty()).count();
     if active > lanes.len() {
@@ -242,15 +279,37 @@ mod tests {
 
     use super::FOCUS_NS;
     use super::LANES;
-    use super::focus;
+    use super::Merged;
     use super::lanes;
     use super::thin;
+    use super::view;
     use crate::Lane;
+    use crate::RunResult;
     use crate::SpanKind;
     use crate::TimelineSpan;
 
     fn span(start_ns: u64, end_ns: u64, kind: SpanKind) -> TimelineSpan {
         TimelineSpan { start_ns, end_ns, kind, label: "megaraid_sas C8".to_owned() }
+    }
+
+    fn run(timeline: Vec<Lane>) -> RunResult {
+        RunResult {
+            scenario: "test".to_owned(),
+            policy: "recorded".to_owned(),
+            engine: "as-is".to_owned(),
+            load: 1.0,
+            seed: 1,
+            duration_ns: 100_000_000,
+            events: 0,
+            trace_hash: 0,
+            cpus: 4,
+            sources: Vec::new(),
+            blocking: Vec::new(),
+            exits: Vec::new(),
+            retention: Vec::new(),
+            scheduling: Vec::new(),
+            timeline,
+        }
     }
 
     fn busy(count: u64) -> Lane {
@@ -267,15 +326,17 @@ mod tests {
                 span(60_000_000, 69_000_000, SpanKind::Vcpu),
             ],
         };
-        assert_eq!(focus(&[&lane], 100_000_000), (40_000_000 - FOCUS_NS, 41_000_000 + FOCUS_NS));
-        assert_eq!(focus(&[&busy(3)], 100_000_000), (0, 100_000_000));
+        let recorded = run(vec![lane]);
+        let planned = run(vec![busy(3)]);
+        assert_eq!(view(&[planned.clone(), recorded]), (40_000_000 - FOCUS_NS, 41_000_000 + FOCUS_NS));
+        assert_eq!(view(&[planned]), (0, 2 * FOCUS_NS));
     }
 
     #[test]
     fn a_recording_within_the_budget_is_drawn_span_by_span() {
         let lane = busy(1_000);
         let (bars, gap) = thin(&[&lane], (0, 0), 1_000);
-        assert_eq!((bars.iter().flatten().map(Vec::len).sum::<usize>(), gap), (1_000, 0));
+        assert_eq!((bars.iter().flatten().map(Vec::len).sum::<usize>(), gap), (1_000, Merged::Nothing));
     }
 
     #[test]
@@ -284,7 +345,7 @@ mod tests {
         let focus = (50_000_000, 52_000_000);
         let (bars, gap) = thin(&[&lane], focus, 6_000);
         let drawn: Vec<_> = bars.iter().flatten().flatten().collect();
-        assert!(drawn.len() <= 6_000 && gap > 0, "{} bars", drawn.len());
+        assert!(drawn.len() <= 6_000 && matches!(gap, Merged::OutsideView(_)), "{} bars", drawn.len());
         let exact = drawn.iter().filter(|bar| bar.start_ns >= focus.0 && bar.end_ns <= focus.1);
         assert!(exact.clone().all(|bar| bar.spans == 1));
         assert_eq!(exact.count(), 200);
@@ -293,8 +354,9 @@ mod tests {
     #[test]
     fn where_everything_is_in_view_the_budget_still_holds() {
         let lane = busy(20_000);
-        let (bars, _) = thin(&[&lane], (0, u64::MAX), 6_000);
+        let (bars, merged) = thin(&[&lane], (0, u64::MAX), 6_000);
         assert_eq!(bars.iter().flatten().map(Vec::len).sum::<usize>(), 1);
+        assert_eq!(merged, Merged::Everywhere(16_000));
     }
 
     #[test]
@@ -317,7 +379,7 @@ mod tests {
             let (bars, _) = thin(&[&lane], (400_000, 500_000), budget);
             let drawn: Vec<_> = bars.into_iter().flatten().flatten().collect();
             prop_assert_eq!(drawn.iter().map(|bar| bar.spans).sum::<u64>(), starts.len() as u64);
-            prop_assert!(drawn.len() <= budget);
+            prop_assert!(drawn.len() <= budget, "{} bars", drawn.len());
             prop_assert!(starts.iter().all(|start| drawn.iter().any(|bar| bar.start_ns <= *start && bar.end_ns >= start + 50)));
         }
     }
