@@ -95,7 +95,7 @@ pub(super) fn cumulative(runs: &[RunResult], source: u32) -> Plot {
         }
     }
     let layout = layout()
-        .x_axis(axis("µs (logarithmic)").type_(AxisType::Log).dtick(1.0).exponent_format(ExponentFormat::None))
+        .x_axis(axis("µs (logarithmic)").type_(AxisType::Log).exponent_format(ExponentFormat::None))
         .y_axis(axis("").range(vec![0.0, 1.02]).tick_format(".0%"))
         .hover_mode(HoverMode::Closest)
         .margin(Margin::new().left(52).right(12).top(48).bottom(46));

@@ -1,8 +1,8 @@
 //! The timeline: a lane per CPU, and in it a row per kind of thing that lasted.
 //!
-//! A browser stays quick with some thousand bars. Longer recordings are thinned: outside the moment the view starts
-//! at, neighbours of one kind on one CPU are drawn as one bar that says how many it stands for. Nothing is dropped
-//! without a note.
+//! A browser stays quick with some thousand bars. Longer recordings are thinned: outside the moment the view starts at,
+//! neighbours of one kind on one CPU are drawn as one bar that says how many it stands for; dom0's waiting and what
+//! causes it are merged last. Nothing is dropped without a note.
 
 use std::cmp::Reverse;
 
@@ -77,6 +77,10 @@ impl Row {
             }
     }
 
+    fn is_harm(&self) -> bool {
+        matches!(self.kind, SpanKind::Retention | SpanKind::Dom0Blocked)
+    }
+
     fn colour(&self) -> &'static str {
         if self.whose == Whose::Dom0 { palette::DOM0_VCPU } else { palette::span(self.kind) }
     }
@@ -95,7 +99,8 @@ struct Bar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Merged {
     Nothing,
-    OutsideView(u64),
+    /// Outside the first view, and only what harms nobody.
+    AroundTheHarm(u64),
     Everywhere(u64),
 }
 
@@ -163,41 +168,38 @@ pub(super) fn view(runs: &[RunResult]) -> (u64, u64) {
     runs.iter().find_map(longest).unwrap_or((0, 2 * FOCUS_NS))
 }
 
-/// The bars of each row and lane, and below which gap neighbours were merged. What lies in `focus` stays exact unless it
+/// The bars of each row and lane, and what was merged. What lies in `focus` and what harms dom0 stays exact unless that
 /// alone exceeds the budget.
 fn thin(lanes: &[&Lane], focus: (u64, u64), budget: usize) -> (Vec<Vec<Vec<Bar>>>, Merged) {
-    const NOWHERE: (u64, u64) = (u64::MAX, 0);
     let gaps = || std::iter::successors(Some(1_000_u64), |gap| gap.checked_mul(2)).chain([u64::MAX]);
-    let attempts =
-        std::iter::once((focus, 0)).chain(gaps().map(|gap| (focus, gap))).chain(gaps().map(|gap| (NOWHERE, gap)));
-    let mut last = (Vec::new(), Merged::Nothing);
-    for (exact, gap_ns) in attempts {
-        let merged = match gap_ns {
-            0 => Merged::Nothing,
-            gap if exact == NOWHERE => Merged::Everywhere(gap),
-            gap => Merged::OutsideView(gap),
-        };
-        last = (merge(lanes, exact, gap_ns), merged);
+    let attempts = gaps().map(Merged::AroundTheHarm).chain(gaps().map(Merged::Everywhere));
+    let mut last = (merge(lanes, focus, Merged::Nothing), Merged::Nothing);
+    for merged in attempts {
         if last.0.iter().flatten().map(Vec::len).sum::<usize>() <= budget {
             break;
         }
+        last = (merge(lanes, focus, merged), merged);
     }
     last
 }
 
-fn merge(lanes: &[&Lane], focus: (u64, u64), gap_ns: u64) -> Vec<Vec<Vec<Bar>>> {
-    let in_focus = |start: u64, end: u64| start <= focus.1 && end >= focus.0;
+fn merge(lanes: &[&Lane], focus: (u64, u64), merged: Merged) -> Vec<Vec<Vec<Bar>>> {
     let merge_lane = |row: &Row, lane: &Lane| {
+        let joins = |bar: &Bar, span: &TimelineSpan| {
+            let gap_ns = span.start_ns.saturating_sub(bar.end_ns);
+            let in_focus =
+                span.start_ns <= focus.1 && span.end_ns >= focus.0 || bar.start_ns <= focus.1 && bar.end_ns >= focus.0;
+            match merged {
+                Merged::Nothing => false,
+                Merged::AroundTheHarm(limit_ns) => gap_ns <= limit_ns && !in_focus && !row.is_harm(),
+                Merged::Everywhere(limit_ns) => gap_ns <= limit_ns,
+            }
+        };
         let mut bars: Vec<Bar> = Vec::new();
         for span in lane.spans.iter().filter(|span| row.takes(span)) {
             let end_ns = span.end_ns.max(span.start_ns);
             match bars.last_mut() {
-                Some(bar)
-                    if gap_ns > 0
-                        && span.start_ns.saturating_sub(bar.end_ns) <= gap_ns
-                        && !in_focus(span.start_ns, end_ns)
-                        && !in_focus(bar.start_ns, bar.end_ns) =>
-                {
+                Some(bar) if joins(bar, span) => {
                     bar.end_ns = bar.end_ns.max(end_ns);
                     bar.spans += 1;
                     if bar.label != span.label {
@@ -260,7 +262,9 @@ fn notes(run: &RunResult, lanes: &[&Lane], focus: (u64, u64), merged: Merged) ->
     };
     match merged {
         Merged::Nothing => {}
-        Merged::OutsideView(gap_ns) => notes.push(format!("{} outside that view.", apart(gap_ns))),
+        Merged::AroundTheHarm(gap_ns) => {
+            notes.push(format!("{} outside that view; what harms dom0 is drawn one by one.", apart(gap_ns)))
+        }
         Merged::Everywhere(gap_ns) => notes.push(format!("{}.", apart(gap_ns))),
     }
     let active = run.timeline.iter().filter(|lane| !lane.spans.is_empty()).count();
@@ -345,7 +349,7 @@ mod tests {
         let focus = (50_000_000, 52_000_000);
         let (bars, gap) = thin(&[&lane], focus, 6_000);
         let drawn: Vec<_> = bars.iter().flatten().flatten().collect();
-        assert!(drawn.len() <= 6_000 && matches!(gap, Merged::OutsideView(_)), "{} bars", drawn.len());
+        assert!(drawn.len() <= 6_000 && matches!(gap, Merged::AroundTheHarm(_)), "{} bars", drawn.len());
         let exact = drawn.iter().filter(|bar| bar.start_ns >= focus.0 && bar.end_ns <= focus.1);
         assert!(exact.clone().all(|bar| bar.spans == 1));
         assert_eq!(exact.count(), 200);
