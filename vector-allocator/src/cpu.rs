@@ -40,7 +40,7 @@ impl CpuSet {
     /// CPUs 0 to `count` − 1.
     #[must_use]
     pub fn first_n(count: u32) -> Self {
-        Self(BitVec::repeat(true, count as usize))
+        (0..count).map(CpuId).collect()
     }
 
     /// The set with one member.
@@ -49,6 +49,12 @@ impl CpuSet {
         let mut set = Self::new();
         set.insert(cpu);
         set
+    }
+
+    /// The set with the given bits, CPU 0 in bit 0 of the first word.
+    #[must_use]
+    pub fn from_words(words: &[u64]) -> Self {
+        Self(BitVec::from_slice(words))
     }
 
     /// Whether `cpu` is a member.
@@ -196,6 +202,12 @@ mod tests {
             assert_eq!(x.is_subset(&y), a.is_subset(&b));
             assert_eq!(x.first().map(|cpu| cpu.0), a.first().copied());
         }
+    }
+
+    #[test]
+    fn words_hold_no_bit_past_the_last_member() {
+        assert_eq!(CpuSet::first_n(4).words(), [0b1111]);
+        assert_eq!(CpuSet::first_n(65).clone().words(), [u64::MAX, 1]);
     }
 
     #[test]

@@ -113,6 +113,15 @@ fn no_label_becomes_markup_or_script() {
 }
 
 #[test]
+fn a_timeline_that_reached_its_limit_says_so() {
+    let mut report = sample::report();
+    let note = "The recording reached its limit";
+    assert!(!page(&report).contains(note));
+    report.results[1].timeline_is_cut = true;
+    assert_eq!(page(&report).matches(note).count(), 1);
+}
+
+#[test]
 fn a_report_without_runs_is_refused_by_its_title() {
     let mut report = sample::report();
     report.results.clear();

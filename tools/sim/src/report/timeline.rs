@@ -267,6 +267,12 @@ fn notes(run: &RunResult, lanes: &[&Lane], focus: (u64, u64), merged: Merged) ->
         }
         Merged::Everywhere(gap_ns) => notes.push(format!("{}.", apart(gap_ns))),
     }
+    if run.timeline_is_cut {
+        notes.push(
+            "The recording reached its limit: later spans are missing, the figures elsewhere are of the whole run."
+                .to_owned(),
+        );
+    }
     let active = run.timeline.iter().filter(|lane| !lane.spans.is_empty()).count();
     if active > lanes.len() {
         notes.push(format!("Of {active} active CPUs the {} are shown where dom0 waited longest.", lanes.len()));
@@ -313,6 +319,7 @@ mod tests {
             retention: Vec::new(),
             scheduling: Vec::new(),
             timeline,
+            timeline_is_cut: false,
         }
     }
 

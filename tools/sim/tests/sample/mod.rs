@@ -139,6 +139,7 @@ pub(crate) fn run(policy: &str) -> RunResult {
             max_ns: 998_000,
         }],
         timeline,
+        timeline_is_cut: false,
     }
 }
 
@@ -176,6 +177,7 @@ fn source(id: u32, label: &str, owner: &str, vector: u8, median: f64, tail: f64,
         coalesced: 31,
         completed: samples - 31,
         moves: 0,
+        failed_moves: 0,
         throttled: 0,
         latency,
         host_latency,

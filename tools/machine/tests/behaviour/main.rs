@@ -1,0 +1,9 @@
+//! The machine as its driver sees it: calls in, timers and facts out.
+
+mod conservation;
+mod moves;
+mod paths;
+mod question;
+mod retention;
+mod scheduling;
+mod support;

@@ -1,0 +1,130 @@
+//! Places sorted by how many vectors they have left, so that the emptiest of a thousand is found without a scan.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Bits per word.
+const WORD: usize = 64;
+
+/// One more than the highest level: a place never has more than 240 vectors left.
+const LEVELS: usize = 256;
+
+/// For each level a bitset of the places on it, with a summary of its words and one of the levels.
+#[derive(Clone, Debug)]
+pub(crate) struct Levels {
+    words_per_level: usize,
+    places: Vec<u64>,
+    occupied_words: Vec<u128>,
+    occupied_levels: [u64; LEVELS / WORD],
+}
+
+impl Levels {
+    /// The most places the summary of one level covers.
+    pub(crate) const MAX_PLACES: usize = 128 * WORD;
+
+    /// No place on any level; room for `places` of them, at most [`MAX_PLACES`](Self::MAX_PLACES).
+    pub(crate) fn new(places: usize) -> Self {
+        let words_per_level = places.div_ceil(WORD);
+        Self {
+            words_per_level,
+            places: vec![0; words_per_level * LEVELS],
+            occupied_words: vec![0; LEVELS],
+            occupied_levels: [0; LEVELS / WORD],
+        }
+    }
+
+    /// Puts `place` on the level of `available`.
+    pub(crate) fn insert(&mut self, place: usize, available: u32) {
+        let level = level(available);
+        self.places[level * self.words_per_level + place / WORD] |= 1 << (place % WORD);
+        self.occupied_words[level] |= 1 << (place / WORD);
+        self.occupied_levels[level / WORD] |= 1 << (level % WORD);
+    }
+
+    /// Takes `place` off the level of `available`.
+    pub(crate) fn remove(&mut self, place: usize, available: u32) {
+        let level = level(available);
+        let word = &mut self.places[level * self.words_per_level + place / WORD];
+        *word &= !(1 << (place % WORD));
+        if *word == 0 {
+            self.occupied_words[level] &= !(1 << (place / WORD));
+            if self.occupied_words[level] == 0 {
+                self.occupied_levels[level / WORD] &= !(1 << (level % WORD));
+            }
+        }
+    }
+
+    /// The occupied levels above 0, the highest first.
+    pub(crate) fn descending(&self) -> impl Iterator<Item = usize> + '_ {
+        let words = self.occupied_levels.iter().enumerate().rev();
+        words.flat_map(|(index, &word)| Descending(word).map(move |bit| index * WORD + bit)).filter(|level| *level > 0)
+    }
+
+    /// The places of `mask` on a level, ascending. Bits that `mask` lacks count as clear.
+    #[inline]
+    pub(crate) fn members<'a>(&'a self, level: usize, mask: &'a [u64]) -> impl Iterator<Item = usize> + 'a {
+        let places = &self.places[level * self.words_per_level..][..self.words_per_level];
+        AscendingWide(self.occupied_words[level]).take_while(|word| *word < mask.len()).flat_map(move |word| {
+            let both = places.get(word).copied().unwrap_or(0) & mask.get(word).copied().unwrap_or(0);
+            Ascending(both).map(move |bit| word * WORD + bit)
+        })
+    }
+
+    /// Whether `place` is on the level of `available` and on no other.
+    pub(crate) fn holds_only(&self, place: usize, available: Option<u32>) -> bool {
+        let on = |at: usize| self.places[at * self.words_per_level + place / WORD] >> (place % WORD) & 1 == 1;
+        (0..LEVELS).all(|at| on(at) == (Some(at) == available.map(level)))
+    }
+}
+
+fn level(available: u32) -> usize {
+    (available as usize).min(LEVELS - 1)
+}
+
+/// Set bits of a word, the lowest first.
+pub(crate) struct Ascending(pub(crate) u64);
+
+impl Iterator for Ascending {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        (self.0 != 0).then(|| {
+            let bit = self.0.trailing_zeros() as usize;
+            self.0 &= self.0 - 1;
+            bit
+        })
+    }
+}
+
+/// Set bits of a summary, the lowest first.
+struct AscendingWide(u128);
+
+impl Iterator for AscendingWide {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        (self.0 != 0).then(|| {
+            let bit = self.0.trailing_zeros() as usize;
+            self.0 &= self.0 - 1;
+            bit
+        })
+    }
+}
+
+/// Set bits of a word, the highest first.
+struct Descending(u64);
+
+impl Iterator for Descending {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        (self.0 != 0).then(|| {
+            let bit = 63 - self.0.leading_zeros() as usize;
+            self.0 &= !(1 << bit);
+            bit
+        })
+    }
+}
