@@ -4,6 +4,7 @@
 mod from_host;
 pub mod import;
 mod random;
+pub mod report;
 mod result;
 mod runner;
 pub mod scenario;
