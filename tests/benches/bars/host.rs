@@ -67,13 +67,19 @@ impl Host for World {
     }
 }
 
-/// A host of `cpus` CPUs with four vCPUs and 128 ports each.
-pub(crate) fn host(cpus: u32) -> impl FnMut(u64) {
+/// Ports of one CPU's four vCPUs.
+pub(crate) const PORTS_PER_CPU: u32 = VCPUS_PER_CPU * PORTS_PER_VCPU;
+
+/// A host of `cpus` CPUs with four vCPUs and 128 ports each, of which `active` ports, far apart, are ever raised.
+pub(crate) fn host(cpus: u32, active: u32) -> impl FnMut(u64) {
     let config = config(cpus);
     let mut machine = Machine::new(&config).expect("the configuration is sound");
     let mut world = World { calendar: Wheel::new(), distances: Distances::default() };
     machine.start(Time(0), &mut world);
-    for source in (0..).map(SourceIndex).take(config.sources.len()) {
+    // An odd distance visits every CPU, vCPU and port in turn.
+    let ports = cpus * PORTS_PER_CPU;
+    let apart = (ports / active) | 1;
+    for source in (0..active).map(|turn| SourceIndex((turn * apart) % ports)) {
         let at = world.distances.draw() * SILENCE;
         world.calendar.schedule(at, Event::Raise(source));
     }
