@@ -38,28 +38,28 @@ static DISTANCES: LazyLock<Vec<u64>> = LazyLock::new(|| {
 
 /// A walk through the table.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Distances {
+pub(crate) struct Distances {
     next: usize,
 }
 
 impl Distances {
+    /// The next distance, ns.
     #[inline]
-    fn draw(&mut self, table: &[u64]) -> u64 {
+    pub(crate) fn draw(&mut self) -> u64 {
         self.next = (self.next + 1) % TABLE;
-        table[self.next]
+        DISTANCES[self.next]
     }
 }
 
 /// The hold model on the timing wheel.
 pub(crate) fn wheel(pending: u32) -> impl FnMut(u64) {
-    let table = DISTANCES.as_slice();
     let mut distances = Distances::default();
     let mut wheel = Wheel::new();
-    (0..pending).for_each(|event| wheel.schedule(distances.draw(table), event));
+    (0..pending).for_each(|event| wheel.schedule(distances.draw(), event));
     move |operations| {
         for _ in 0..operations {
             if let Some((now, event)) = wheel.pop() {
-                wheel.schedule(now + distances.draw(table), event);
+                wheel.schedule(now + distances.draw(), event);
             }
         }
     }
@@ -67,18 +67,17 @@ pub(crate) fn wheel(pending: u32) -> impl FnMut(u64) {
 
 /// The hold model on a binary heap by time and number.
 pub(crate) fn heap(pending: u32) -> impl FnMut(u64) {
-    let table = DISTANCES.as_slice();
     let mut distances = Distances::default();
     let mut heap: BinaryHeap<Reverse<(u64, u64, u32)>> = BinaryHeap::new();
     let mut number = 0;
     for event in 0..pending {
-        heap.push(Reverse((distances.draw(table), number, event)));
+        heap.push(Reverse((distances.draw(), number, event)));
         number += 1;
     }
     move |operations| {
         for _ in 0..operations {
             if let Some(Reverse((now, _, event))) = heap.pop() {
-                heap.push(Reverse((now + distances.draw(table), number, event)));
+                heap.push(Reverse((now + distances.draw(), number, event)));
                 number += 1;
             }
         }
@@ -104,7 +103,7 @@ impl OkEvent<Executed, u64> for Hold {
     fn execute(&mut self, simulation: &mut desque::serial::Simulation<Executed, u64>) {
         let state = simulation.state_mut();
         state.left -= 1;
-        let distance = state.distances.draw(DISTANCES.as_slice());
+        let distance = state.distances.draw();
         simulation.schedule_with_delay(Hold, distance).expect("the future is never in the past");
     }
 }
@@ -112,7 +111,7 @@ impl OkEvent<Executed, u64> for Hold {
 /// The hold model on desque.
 pub(crate) fn desque(pending: u32) -> impl FnMut(u64) {
     let mut distances = Distances::default();
-    let first: Vec<u64> = (0..pending).map(|_| distances.draw(DISTANCES.as_slice())).collect();
+    let first: Vec<u64> = (0..pending).map(|_| distances.draw()).collect();
     let mut simulation = desque::serial::Simulation::new(Executed { distances, left: 0 }, 0);
     for at in first {
         simulation.schedule(Hold, at).expect("the future is never in the past");
@@ -146,7 +145,7 @@ impl Holder {
     }
 
     fn schedule(&mut self, context: &Context<Self>) {
-        let distance = Duration::from_nanos(self.distances.draw(DISTANCES.as_slice()));
+        let distance = Duration::from_nanos(self.distances.draw());
         context.schedule_event(distance, schedulable!(Self::execute), ()).expect("the future is never in the past");
     }
 }
@@ -162,6 +161,63 @@ pub(crate) fn nexosim(pending: u32) -> impl FnMut(u64) {
         let end = EXECUTED.load(Ordering::Relaxed) + operations;
         while EXECUTED.load(Ordering::Relaxed) < end {
             simulation.step().expect("the hold model never ends");
+        }
+    }
+}
+
+/// A queue with one server: customers come and are served at random, four fifths as many as it could serve.
+#[derive(Serialize, Deserialize)]
+struct Queue {
+    waiting: u64,
+    distances: Distances,
+}
+
+#[Model]
+impl Queue {
+    #[nexosim(init)]
+    async fn open(&mut self, context: &Context<Self>) {
+        self.next_arrival(context);
+    }
+
+    #[nexosim(schedulable)]
+    async fn arrive(&mut self, (): (), context: &Context<Self>) {
+        EXECUTED.fetch_add(1, Ordering::Relaxed);
+        self.waiting += 1;
+        if self.waiting == 1 {
+            self.next_departure(context);
+        }
+        self.next_arrival(context);
+    }
+
+    #[nexosim(schedulable)]
+    async fn depart(&mut self, (): (), context: &Context<Self>) {
+        EXECUTED.fetch_add(1, Ordering::Relaxed);
+        self.waiting -= 1;
+        if self.waiting > 0 {
+            self.next_departure(context);
+        }
+    }
+
+    fn next_arrival(&mut self, context: &Context<Self>) {
+        let distance = Duration::from_nanos(self.distances.draw());
+        context.schedule_event(distance, schedulable!(Self::arrive), ()).expect("the future is never in the past");
+    }
+
+    fn next_departure(&mut self, context: &Context<Self>) {
+        let service = Duration::from_nanos((self.distances.draw() * 4 / 5).max(1));
+        context.schedule_event(service, schedulable!(Self::depart), ()).expect("the future is never in the past");
+    }
+}
+
+/// The M/M/1 queue on nexosim.
+pub(crate) fn nexosim_queue() -> impl FnMut(u64) {
+    let queue = Queue { waiting: 0, distances: Distances::default() };
+    let simulation = SimInit::with_num_threads(1).add_model(queue, Mailbox::new(), "queue").init(MonotonicTime::EPOCH);
+    let mut simulation = simulation.expect("a model without connections initializes");
+    move |operations| {
+        let end = EXECUTED.load(Ordering::Relaxed) + operations;
+        while EXECUTED.load(Ordering::Relaxed) < end {
+            simulation.step().expect("the queue never closes");
         }
     }
 }

@@ -4,8 +4,10 @@
 //! The measurement is repeated in fresh processes, because the layout of memory moves ratios by a tenth from one process
 //! to the next; a bar is judged by the median. `--quick` takes one process and few rounds.
 
+mod floor;
 mod harness;
 mod hold;
+mod host;
 mod simulator;
 
 use std::process::Command;

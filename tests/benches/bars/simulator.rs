@@ -1,16 +1,23 @@
-//! Bars S1 and S2: the event list of the simulator against a binary heap and two simulation libraries.
+//! Bars S1 to S4: the event list of the simulator against a binary heap and two simulation libraries, the whole model
+//! against what its parts cost, and the largest host.
 
+use crate::floor;
 use crate::harness::Bar;
 use crate::harness::Limit;
 use crate::harness::Race;
 use crate::hold;
+use crate::host;
+use crate::host::PORTS_PER_CPU;
 
 /// S1: events waiting, least ratio to the heap, least ratio to nexosim.
 const HOLD: [(u32, f64, f64); 3] = [(256, 1.5, 8.0), (4096, 2.5, 8.0), (65536, 4.0, 15.0)];
 
 /// The simulator's bars.
 pub(crate) fn measure() -> Vec<Bar> {
-    let mut bars = Vec::new();
+    // Memory first: what an earlier bar has freed would hide what this one takes.
+    let mut bars = vec![memory()];
+    bars.extend(size());
+    bars.extend(model());
     for (pending, heap_bound, nexosim_bound) in HOLD {
         // In pairs: a third one's memory between them would make both cold, and the faster one the more so.
         let heap = against(pending, hold::heap(pending));
@@ -38,4 +45,45 @@ fn flat() -> Bar {
     let few = race.enter(hold::wheel(256));
     let many = race.enter(hold::wheel(65536));
     Bar::new("S2-flat", race.run().ratio(many, few), Limit::AtMost(2.0))
+}
+
+/// CPUs of the largest host: 4096 vCPUs and 131072 ports.
+const LARGEST: u32 = 1024;
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// S4: the largest host fits into 64 MiB, after it has run for a while.
+fn memory() -> Bar {
+    let before = host::resident_bytes();
+    let mut largest = host::host(LARGEST, LARGEST * PORTS_PER_CPU);
+    largest(1_000_000);
+    Bar::new("S4-memory-mib", (host::resident_bytes() - before) / MIB, Limit::AtMost(64.0))
+}
+
+/// S4: an event of the largest host costs hardly more than one of a host with four vCPUs under the same load. With every
+/// port of the largest host at work, 50 MiB are touched in turn and each event waits for memory: that is reported.
+fn size() -> Vec<Bar> {
+    let mut race = Race::new();
+    let smallest = race.enter(host::host(1, PORTS_PER_CPU));
+    let largest = race.enter(host::host(LARGEST, PORTS_PER_CPU));
+    let size = race.run().ratio(largest, smallest);
+    let mut race = Race::new();
+    let smallest = race.enter(host::host(1, PORTS_PER_CPU));
+    let largest = race.enter(host::host(LARGEST, LARGEST * PORTS_PER_CPU));
+    let crowd = race.run().ratio(largest, smallest);
+    vec![Bar::new("S4-size", size, Limit::AtMost(2.0)), Bar::new("S4-all-ports", crowd, Limit::Report)]
+}
+
+/// S3: the model costs no more than its parts by a factor, and runs more events than another library's queue.
+fn model() -> Vec<Bar> {
+    let mut race = Race::new();
+    let whole = race.enter(host::host(2, 2 * PORTS_PER_CPU));
+    let wheel = race.enter(hold::wheel(256));
+    let apic = race.enter(floor::local_apic());
+    let queue = race.enter(hold::nexosim_queue());
+    let times = race.run();
+    let parts = 1.0 / times.ratio(whole, wheel) + 1.0 / times.ratio(whole, apic);
+    vec![
+        Bar::new("S3-parts", 1.0 / parts, Limit::AtMost(2.5)),
+        Bar::new("S3-nexosim-queue", times.ratio(queue, whole), Limit::AtLeast(2.0)),
+    ]
 }
