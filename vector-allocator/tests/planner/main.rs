@@ -3,4 +3,5 @@
 mod brute_force;
 mod hosts;
 mod inversions;
+mod large;
 mod recorded;
