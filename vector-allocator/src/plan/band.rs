@@ -48,9 +48,17 @@ struct Zones {
 pub(super) fn cheapest(board: &Board<'_>, arena: &Arena) -> Option<Band> {
     let cpus = common_cpus(board, arena)?;
     let free = board.free(cpus);
-    let bands = Vector::all().filter_map(|boundary| band(board, arena, &free, boundary));
     let hosts_moved = |band: &Band| band.movers.iter().filter(|piece| board.pieces[**piece].role == Role::Dom0).count();
-    bands.min_by_key(|band| (band.movers.len(), hosts_moved(band)))
+    let mut best: Option<(usize, usize, Band)> = None;
+    for boundary in Vector::all() {
+        let fewest = best.as_ref().map_or(usize::MAX, |(moves, ..)| *moves);
+        let Some(band) = band(board, arena, &free, boundary, fewest) else { continue };
+        let cost = (band.movers.len(), hosts_moved(&band));
+        if best.as_ref().is_none_or(|(moves, hosts, _)| cost < (*moves, *hosts)) {
+            best = Some((cost.0, cost.1, band));
+        }
+    }
+    best.map(|(.., band)| band)
 }
 
 /// The CPUs on which every vector of the arena is taken, if all demand order of all and no two share a vector.
@@ -75,8 +83,9 @@ fn common_cpus<'a>(board: &'a Board<'_>, arena: &Arena) -> Option<&'a CpuSet> {
     (everyone.copied().collect::<Vec<_>>().iter().all(is_alike) && arena.guests.iter().all(ordered)).then_some(cpus)
 }
 
-/// Who must move if dom0's sources are to be at `boundary` or above and guests' below it. None if some cannot.
-fn band(board: &Board<'_>, arena: &Arena, free: &VectorSet, boundary: Vector) -> Option<Band> {
+/// Who must move if dom0's sources are to be at `boundary` or above and guests' below it. None if some cannot, or if they
+/// are more than `limit`.
+fn band(board: &Board<'_>, arena: &Arena, free: &VectorSet, boundary: Vector, limit: usize) -> Option<Band> {
     let zones = Zones::around(boundary);
     let zone = |piece: usize| zones.of(board.pieces[piece].source.vector);
     let may_move = |piece: &usize| board.pieces[*piece].stays.is_none();
@@ -87,6 +96,9 @@ fn band(board: &Board<'_>, arena: &Arena, free: &VectorSet, boundary: Vector) ->
         Role::Bystander => false,
     };
     let all = || arena.guests.iter().chain(&arena.dom0).copied();
+    if all().filter(is_out_of_place).count() > limit {
+        return None;
+    }
     let mut movers: BTreeSet<usize> = all().filter(is_out_of_place).collect();
     if !movers.iter().all(may_move) {
         return None;
@@ -101,8 +113,11 @@ fn band(board: &Board<'_>, arena: &Arena, free: &VectorSet, boundary: Vector) ->
         cpus.iter().all(|cpu| board.host.layout.leasable(cpu).contains(vector))
     };
     let left = |in_zone: Zone| movers.iter().filter(|piece| zone(**piece) == in_zone && is_leasable(piece)).count();
-    let room = |in_zone: Zone| free.iter().filter(|vector| zones.of(*vector) == in_zone).count() + left(in_zone);
-    let (low, mid, high) = (room(Zone::Low), room(Zone::Mid), room(Zone::High));
+    let below = free.intersection(&zones.up_to_boundary);
+    let free_low = below.intersection(&zones.low).len() as usize;
+    let free_mid = below.len() as usize - free_low;
+    let free_high = free.len() as usize - below.len() as usize;
+    let (low, mid, high) = (free_low + left(Zone::Low), free_mid + left(Zone::Mid), free_high + left(Zone::High));
 
     let too_many_low = retaining.saturating_sub(low);
     let too_many_below = (retaining + guests).saturating_sub(low + mid);
@@ -134,12 +149,26 @@ fn band(board: &Board<'_>, arena: &Arena, free: &VectorSet, boundary: Vector) ->
     Some(Band { boundary, movers })
 }
 
+impl Band {
+    /// The vectors on the right side of the boundary for a source of this role.
+    pub(super) fn open_to(&self, role: Role) -> VectorSet {
+        let zones = Zones::around(self.boundary);
+        match role {
+            Role::Retaining => zones.low,
+            Role::Guest => zones.up_to_boundary,
+            Role::Dom0 => VectorSet::range(self.boundary, Vector::HIGHEST),
+            // It was moved to make room, so it must not come back to where room is short.
+            Role::Bystander => VectorSet::EMPTY,
+        }
+    }
+}
+
 impl Zones {
     fn around(boundary: Vector) -> Self {
         let all = VectorSet::range(Vector::LOWEST, Vector::HIGHEST);
         let up_to_boundary = all.below(boundary);
-        let low = up_to_boundary.iter().filter(|vector| boundary.class().outranks(vector.class())).collect();
-        Self { low, up_to_boundary }
+        let first_of_class = Vector::new(boundary.class().number() << 4).unwrap_or(Vector::LOWEST);
+        Self { low: all.below(first_of_class), up_to_boundary }
     }
 
     fn of(&self, vector: Vector) -> Zone {

@@ -268,7 +268,7 @@ impl Demand {
         match self {
             Self::Nothing => None,
             Self::Below => Some(dom0),
-            Self::ClassBelow => Vector::all().find(|vector| vector.class() == dom0.class()),
+            Self::ClassBelow => Vector::new(dom0.number() & 0xf0).ok(),
         }
     }
 
@@ -277,7 +277,7 @@ impl Demand {
         match self {
             Self::Nothing => None,
             Self::Below => Some(guest),
-            Self::ClassBelow => Vector::all().rfind(|vector| vector.class() == guest.class()),
+            Self::ClassBelow => Vector::new(guest.number() | 0x0f).ok(),
         }
     }
 }

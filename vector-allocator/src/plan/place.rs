@@ -122,7 +122,7 @@ fn retaining_bar(board: &Board<'_>, arena: &Arena) -> Option<Vector> {
         Some(if free.outranks(piece.source.vector) { piece.source.vector } else { free })
     });
     let highest = lowest.max_by_key(|vector| vector.number())?;
-    Vector::all().rfind(|vector| vector.class() == highest.class())
+    Vector::new(highest.number() | 0x0f).ok()
 }
 
 /// Matches movers to vectors in the order of their preference: retaining guests lowest, dom0 highest, plain guests above
@@ -135,7 +135,7 @@ fn choose(
 ) -> Result<Placement, usize> {
     let ranked = |choice: &Choice, vectors: &VectorSet| -> Vec<usize> {
         let role = board.pieces[choice.piece].role;
-        let class_start = |vector: Vector| Vector::all().find(|first| first.class() == vector.class());
+        let class_start = |vector: Vector| Vector::new(vector.number() & 0xf0).ok();
         let vectors = match (role, boundary) {
             (_, None) | (Role::Bystander, _) => *vectors,
             (Role::Retaining, Some(boundary)) => class_start(boundary).map_or(*vectors, |first| vectors.below(first)),

@@ -6,6 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::Retarget;
+use crate::VectorSet;
 use crate::meeting::covers;
 use crate::plan::arena::Arena;
 use crate::plan::band;
@@ -79,7 +80,7 @@ fn settle_by_band(
 ) -> Option<Settled> {
     let band = band::cheapest(board, arena)?;
     let placement = place_around(board, arena, &band.movers, band.boundary).ok()?;
-    let (shifts, _) = sequence(board, placement).ok()?;
+    let (shifts, _) = sequence(board, placement, |board, piece| band.open_to(board.pieces[piece].role)).ok()?;
     let is_given = before.iter().all(|(guest, dom0)| start.is_inverted(*guest, *dom0));
     let lower_bound = match is_given && cannot_leave(board, arena) {
         true => band.movers.len(),
@@ -129,7 +130,7 @@ fn mend(board: &mut Board<'_>, arena: &Arena, inverted: &[(usize, usize)]) -> (V
             return (Vec::new(), Vec::new());
         }
         let failed = match place(board, arena, &movers, &pairs) {
-            Ok(placement) => match sequence(board, placement) {
+            Ok(placement) => match sequence(board, placement, |_, _| VectorSet::EMPTY) {
                 Ok(done) => return done,
                 Err(piece) => piece,
             },
