@@ -49,8 +49,8 @@ fn mixed(per_cpu: u32, stride: u32, on: impl Fn(u32) -> CpuSet) -> Vec<AssignedS
         for slot in 0..per_cpu {
             let id = cpu * 256 + slot;
             let dice = scrambled(id);
-            let owner = if dice % 4 == 0 { GUEST } else { Owner::Dom0 };
-            let kind = if dice % 32 == 0 { SourceKind::Level } else { SourceKind::EdgeMaskable };
+            let owner = if dice.is_multiple_of(4) { GUEST } else { Owner::Dom0 };
+            let kind = if dice.is_multiple_of(32) { SourceKind::Level } else { SourceKind::EdgeMaskable };
             let number = leasable[(slot as usize * 73 + cpu as usize) % leasable.len()];
             let one = source(id, owner, kind, number, &[cpu]);
             sources.push(AssignedSource { holders: on(cpu), ..one });
@@ -105,7 +105,7 @@ proptest! {
         let mut sources = mixed(187 - free, CPUS, |cpu| cpus(&[cpu]));
         for source in &mut sources {
             let dice = scrambled(source.id.0.wrapping_add(seed));
-            source.owner = if dice % 3 == 0 { GUEST } else { Owner::Dom0 };
+            source.owner = if dice.is_multiple_of(3) { GUEST } else { Owner::Dom0 };
             source.binders = vec![source.owner];
             source.kind = SourceKind::EdgeMaskable;
         }

@@ -4,4 +4,5 @@ mod brute_force;
 mod hosts;
 mod inversions;
 mod large;
+mod pins;
 mod recorded;
