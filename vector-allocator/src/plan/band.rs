@@ -157,8 +157,7 @@ impl Band {
             Role::Retaining => zones.low,
             Role::Guest => zones.up_to_boundary,
             Role::Dom0 => VectorSet::range(self.boundary, Vector::HIGHEST),
-            // It was moved to make room, so it must not come back to where room is short.
-            Role::Bystander => VectorSet::EMPTY,
+            Role::Bystander => VectorSet::range(Vector::LOWEST, Vector::HIGHEST),
         }
     }
 }
