@@ -3,8 +3,10 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use vector_allocator::AdoptError;
 use vector_allocator::CpuId;
 use vector_allocator::DomainId;
+use vector_allocator::HostError;
 use vector_allocator::Owner;
 use vector_allocator::SourceId;
 use vector_allocator::SourceKind;
@@ -142,6 +144,18 @@ pub enum ConfigError {
         vcpu: u32,
         /// The domain.
         domain: DomainId,
+    },
+    /// The CPUs cannot be addressed as the model says.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The arbiter cannot take over the source's vector.
+    #[error("the vector of source {source_id} cannot be taken over")]
+    NotToBeHad {
+        /// The source.
+        source_id: u32,
+        /// Why not.
+        #[source]
+        fault: AdoptError,
     },
     /// There are more sources, or more vCPUs, than the machine's indices hold.
     #[error("too many {0} for 32-bit indices")]

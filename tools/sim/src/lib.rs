@@ -1,15 +1,19 @@
 //! Discrete-event simulation of interrupt delivery: engine, workloads, recorded input, reports.
 #![forbid(unsafe_code)]
 
+mod from_host;
+pub mod import;
 mod random;
 mod result;
 mod runner;
 pub mod scenario;
+pub mod snapshot;
 pub mod sweep;
 mod trace_hash;
 mod wheel;
 mod workload;
 
+pub use from_host::Replayed;
 pub use random::RandomStream;
 pub use result::Blocking;
 pub use result::Count;

@@ -271,8 +271,7 @@ pub struct Source {
     /// How it signals.
     #[serde(default)]
     pub kind: SourceKind,
-    /// How many like it, numbered from [`id`](Self::id) on: one for each copy of its domain, or else one for each vCPU in
-    /// turn.
+    /// How many like it, numbered from [`id`](Self::id) on; they go round the copies of their domain, then round its vCPUs.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub copies: u32,
     /// Its host vector, 16 to 255; without it, the policy leases one. Unused while the source is posted.

@@ -185,7 +185,9 @@ impl Sweep {
         mut finished: impl FnMut(Record) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let (queue, tasks) = channel::unbounded();
-        points.iter().enumerate().for_each(|task| drop(queue.send(task)));
+        for task in points.iter().enumerate() {
+            queue.send(task).expect("the receiver is still in this function");
+        }
         drop(queue);
         let (outbox, inbox) = channel::unbounded();
         thread::scope(|scope| {

@@ -71,10 +71,13 @@ pub enum Workload {
         #[serde(default)]
         service: Service,
     },
-    /// At recorded times, once.
+    /// At recorded times.
     Replay {
         /// When, ns since the start, ascending.
         at_ns: Vec<u64>,
+        /// How long until the recording begins again, ns; without it, it is played once. Longer than its last time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repeat_ns: Option<u64>,
     },
 }
 
@@ -152,12 +155,16 @@ impl Workload {
                 count("queue_depth", *queue_depth)?;
                 microseconds("service_us", *service_us)
             }
-            Self::Replay { at_ns } => match at_ns.windows(2).position(|pair| pair[1] < pair[0]) {
-                None => Ok(()),
-                Some(index) => {
-                    Err(WorkloadError::Backwards { index: index + 1, at_ns: at_ns[index + 1], before_ns: at_ns[index] })
+            Self::Replay { at_ns, repeat_ns } => {
+                let backwards = at_ns.windows(2).position(|pair| pair[1] < pair[0]);
+                if let Some(index) = backwards {
+                    let (at_ns, before_ns) = (at_ns[index + 1], at_ns[index]);
+                    return Err(WorkloadError::Backwards { index: index + 1, at_ns, before_ns });
                 }
-            },
+                let period = repeat_ns.unwrap_or(u64::MAX);
+                let fits = at_ns.last().is_none_or(|last| *last < period);
+                within("repeat_ns", period as f64, fits, "more than the last of at_ns")
+            }
         }
     }
 }
@@ -283,9 +290,11 @@ impl Device {
                 self.state = State::BurstEnds(end);
                 Some(Time(0) + span(at))
             }
-            (Workload::Replay { at_ns }, State::Played(index)) => {
-                let at = *at_ns.get(index)?;
+            (Workload::Replay { at_ns, repeat_ns }, State::Played(index)) => {
+                let (turn, place) = (index.checked_div(at_ns.len())?, index % at_ns.len());
+                let begin = if turn == 0 { 0 } else { (*repeat_ns)?.saturating_mul(turn as u64) };
                 self.state = State::Played(index + 1);
+                let at = begin.saturating_add(at_ns[place]);
                 Some((Time(0) + span(at as f64 / self.load)).max(now))
             }
             _ => None,
@@ -412,10 +421,13 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_plays_what_was_recorded_and_falls_silent() {
-        let replay = Workload::Replay { at_ns: vec![5, 5, 70, 1_000] };
-        assert_eq!(second(device(replay.clone(), 1.0), 1), [5, 5, 70, 1_000]);
-        assert_eq!(second(device(replay, 0.5), 1), [10, 10, 140, 2_000]);
+    fn a_replay_plays_what_was_recorded_and_falls_silent_or_begins_again() {
+        let replay = |repeat_ns| Workload::Replay { at_ns: vec![5, 5, 70, 1_000], repeat_ns };
+        assert_eq!(second(device(replay(None), 1.0), 1), [5, 5, 70, 1_000]);
+        assert_eq!(second(device(replay(None), 0.5), 1), [10, 10, 140, 2_000]);
+        let again = second(device(replay(Some(SECOND / 2)), 1.0), 1);
+        assert_eq!(again[4..], [5, 5, 70, 1_000].map(|at| at + SECOND / 2));
+        assert_eq!(second(device(Workload::Replay { at_ns: vec![], repeat_ns: Some(9) }, 1.0), 1), [0; 0]);
     }
 
     #[test]
@@ -424,7 +436,7 @@ mod tests {
         let text = refused(Workload::Poisson { rate_per_s: f64::NAN });
         assert_eq!(text, "workload parameter rate_per_s is NaN: expected 0.001 to 100000000 per second");
         assert!(refused(Workload::Periodic { period_us: 10.0, jitter_us: 5.0 }).contains("jitter_us"));
-        assert!(refused(Workload::Replay { at_ns: vec![4, 3] }).contains("replay time 1 is 3 ns"));
+        assert!(refused(Workload::Replay { at_ns: vec![4, 3], repeat_ns: None }).contains("replay time 1 is 3 ns"));
         assert!(
             refused(Workload::Sas { queue_depth: 0, service_us: 1.0, service: Service::Fixed }).contains("queue_depth")
         );

@@ -96,6 +96,19 @@ impl Watched {
         }
     }
 
+    fn raise(&mut self, at: Time) {
+        self.result.raised += 1;
+        self.raised.get_or_insert(at);
+        self.raised_to_host.get_or_insert(at);
+    }
+
+    /// Two are one. If the other is already being handled, as on a line that is still asserted, this one waits for nobody.
+    fn coalesce(&mut self, at: Time) {
+        self.result.coalesced += 1;
+        self.raised.take_if(|raised| *raised == at);
+        self.raised_to_host.take_if(|raised| *raised == at);
+    }
+
     fn label(&self) -> String {
         match self.result.vector {
             Some(vector) => format!("{} {vector:02X}", self.result.label),
@@ -150,13 +163,8 @@ impl Observer {
     pub(super) fn observe(&mut self, at: Time, fact: &Fact) {
         self.hash.add(at, fact);
         match *fact {
-            Fact::Raised { source } => {
-                let watched = &mut self.sources[source.0 as usize];
-                watched.result.raised += 1;
-                watched.raised.get_or_insert(at);
-                watched.raised_to_host.get_or_insert(at);
-            }
-            Fact::Coalesced { source } => self.sources[source.0 as usize].result.coalesced += 1,
+            Fact::Raised { source } => self.sources[source.0 as usize].raise(at),
+            Fact::Coalesced { source } => self.sources[source.0 as usize].coalesce(at),
             Fact::Dispatched { source, cpu, .. } => self.dispatched(at, source, cpu),
             Fact::HostHandlerDone { source, cpu } => self.host_handler_done(at, source, cpu),
             Fact::HandlerEntered { source, .. } => {

@@ -64,13 +64,13 @@ pub(super) struct Latencies(Option<Box<Histogram<u32>>>);
 impl Latencies {
     /// Adds a sample.
     pub(super) fn add(&mut self, span: Span) {
-        // Two digits are one percent; a histogram that resizes itself takes every value up to 2^63.
+        // Two digits are one percent; a histogram that resizes itself takes every value.
         let histogram = self.0.get_or_insert_with(|| {
             let mut empty = Histogram::new(2).expect("two digits are among the 0 to 5 allowed");
             empty.auto(true);
             Box::new(empty)
         });
-        histogram.saturating_record(span.0);
+        histogram.record(span.0).expect("a histogram that resizes itself takes every value");
     }
 
     /// The distribution as data.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::Serialize;
+use vector_allocator::CpuId;
 use vector_allocator::CustomLayout;
 use vector_allocator::LayoutError;
 use vector_allocator::Vector;
@@ -59,6 +60,19 @@ impl Layout {
                 system: system.0,
             }),
         }
+    }
+}
+
+impl From<&VectorLayout> for Layout {
+    /// A layout as a scenario says it: by name where it has one.
+    fn from(layout: &VectorLayout) -> Self {
+        let named = [Self::Xen, Self::Linux].into_iter().find(|named| named.build().as_ref() == Ok(layout));
+        named.unwrap_or_else(|| Self::Custom {
+            boot_cpu: VectorRanges(*layout.leasable(CpuId::BOOT)),
+            other_cpus: VectorRanges(*layout.leasable(CpuId(1))),
+            notification: VectorRanges(*layout.notification()),
+            system: VectorRanges(*layout.system()),
+        })
     }
 }
 

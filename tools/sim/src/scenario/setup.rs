@@ -16,7 +16,6 @@ use vector_allocator::CpuSet;
 use vector_allocator::DestinationModel;
 use vector_allocator::DomainId;
 use vector_allocator::Owner;
-use vector_allocator::Policy;
 use vector_allocator::SourceId;
 use vector_allocator::Vector;
 
@@ -31,7 +30,6 @@ use super::Scenario;
 use super::Scheduler;
 use super::Source;
 use super::Vcpu;
-use super::VectorPolicy;
 use super::Vendor;
 use super::fault::What;
 use super::lease;
@@ -79,11 +77,7 @@ impl Scenario {
                 IoApicAck::New => vector_allocator::IoApicAck::New,
                 IoApicAck::Old => vector_allocator::IoApicAck::Old,
             },
-            policy: match self.policy {
-                VectorPolicy::Recorded | VectorPolicy::XenCursor | VectorPolicy::Planned => Policy::XenCursor,
-                VectorPolicy::Spread => Policy::Spread,
-                VectorPolicy::BelowDom0 => Policy::BelowDom0,
-            },
+            policy: lease::rule(self.policy),
             scheduler: self.scheduler()?,
             costs: self.costs()?,
             domains: self.domains()?,
@@ -214,12 +208,13 @@ impl Scenario {
             Place::Source(index, "domain").fault(what)
         };
         let written = self.domains.iter().find(|written| written.id == domain).ok_or_else(missing)?;
-        let (step, vcpu) = if written.copies > 1 { (copy, 0) } else { (0, copy) };
-        let number = u32::from(domain) + step;
+        // Copies of a source go round the copies of its domain, then round the vCPUs.
+        let number = u32::from(domain) + copy % written.copies.max(1);
         let config = machine.domains.iter().find(|config| u32::from(config.id.0) == number).ok_or_else(missing)?;
-        // A copy wraps around; the vCPU as written must be there, or the machine refuses it.
-        let vcpus = config.vcpus.len();
-        let vcpu = if vcpu == 0 { source.vcpu as usize } else { (source.vcpu + vcpu) as usize % vcpus.max(1) };
+        // Only a copy wraps around: the vCPU as written must be there, or the machine refuses it.
+        let turn = copy / written.copies.max(1);
+        let vcpus = config.vcpus.len().max(1);
+        let vcpu = if turn == 0 { source.vcpu as usize } else { (source.vcpu as usize + turn as usize) % vcpus };
         let start = config.vcpus.get(vcpu).map_or(CpuId::BOOT, |vcpu| vcpu.start);
         #[expect(clippy::cast_possible_truncation, reason = "it came as u32, or is below the number of vCPUs")]
         Ok(Some((VcpuRef { domain: config.id, vcpu: vcpu as u32 }, start)))
@@ -237,6 +232,7 @@ impl Scenario {
             | ConfigError::SourceOwner { source_id, .. }
             | ConfigError::Path { source_id, .. }
             | ConfigError::VectorNotLeasable { source_id, .. }
+            | ConfigError::NotToBeHad { source_id, .. }
             | ConfigError::SourceTwice { source_id } => source(*source_id),
             ConfigError::VectorTwice { second, .. } | ConfigError::GuestVectorTwice { second, .. } => source(*second),
             ConfigError::DomainTwice(domain)
@@ -251,7 +247,7 @@ impl Scenario {
             }
             ConfigError::NoVectorFor(_) => Place::Host("layout"),
             ConfigError::NoSlice | ConfigError::NullShared(_) => Place::Host("scheduler"),
-            ConfigError::Cpus(_) | ConfigError::TooMany(_) => Place::Host("cpus"),
+            ConfigError::Cpus(_) | ConfigError::Host(_) | ConfigError::TooMany(_) => Place::Host("cpus"),
         }
     }
 }
