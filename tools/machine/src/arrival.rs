@@ -161,13 +161,7 @@ impl Machine {
 
     /// The guest masks or unmasks the pin of a level-triggered source in its virtual IO-APIC. Sources of other kinds and
     /// paths have no such pin; for them nothing happens.
-    pub fn set_guest_mask(
-        &mut self,
-        now: crate::Time,
-        source: SourceIndex,
-        mask: GuestMask,
-        host: &mut impl Host,
-    ) {
+    pub fn set_guest_mask(&mut self, now: crate::Time, source: SourceIndex, mask: GuestMask, host: &mut impl Host) {
         let Some(entry) = self.sources.get_mut(source.0 as usize) else {
             return;
         };

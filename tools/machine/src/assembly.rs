@@ -82,7 +82,8 @@ fn special(config: &MachineConfig) -> Result<Special, ConfigError> {
         .ok_or(ConfigError::NoVectorFor("the event-check IPI, FC"))?;
     let notification = config.layout.notification().highest();
     let wake_up = notification.and_then(|vector| config.layout.notification().below(vector).highest());
-    let vectored = config.sources.iter().any(|source| matches!(source.path, Path::Remapped { .. } | Path::Posted { .. }));
+    let vectored =
+        config.sources.iter().any(|source| matches!(source.path, Path::Remapped { .. } | Path::Posted { .. }));
     if vectored && wake_up.is_none() {
         return Err(ConfigError::NoVectorFor("posted-interrupt notification and wake-up"));
     }
@@ -90,7 +91,8 @@ fn special(config: &MachineConfig) -> Result<Special, ConfigError> {
 }
 
 fn vcpus(config: &MachineConfig, vcpu_of: &mut BTreeMap<(u16, u32), VcpuIndex>) -> Vec<Vcpu> {
-    let named = config.domains.iter().flat_map(|domain| (0u32..).zip(&domain.vcpus).map(move |(n, vcpu)| (domain, n, vcpu)));
+    let named =
+        config.domains.iter().flat_map(|domain| (0u32..).zip(&domain.vcpus).map(move |(n, vcpu)| (domain, n, vcpu)));
     (0u32..)
         .zip(named)
         .map(|(index, (domain, number, vcpu))| {

@@ -23,7 +23,8 @@ impl Machine {
         }
         let mut open = core::mem::take(&mut self.cpus[cpu.index()].blocks);
         open.retain(|block| {
-            let holds = waiting.contains(block.vector) && self.blocker(cpu, block.vector) == Some((block.by, block.cause));
+            let holds =
+                waiting.contains(block.vector) && self.blocker(cpu, block.vector) == Some((block.by, block.cause));
             if !holds {
                 let Block { victim, by, cause, .. } = *block;
                 out.observe(Fact::Unblocked { victim, by, cpu, cause });

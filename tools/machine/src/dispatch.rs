@@ -105,9 +105,7 @@ impl Machine {
     /// The sources that share a line.
     pub(crate) fn sharers(&self, irq: u32) -> impl Iterator<Item = SourceIndex> + '_ {
         let first = self.irqs[irq as usize].first;
-        core::iter::successors(Some(first), |source| {
-            self.sources[source.0 as usize].sharer.get().map(SourceIndex)
-        })
+        core::iter::successors(Some(first), |source| self.sources[source.0 as usize].sharer.get().map(SourceIndex))
     }
 
     /// The interrupt is not handled but put back: its source is off until the guard's period ends.

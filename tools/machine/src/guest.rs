@@ -132,7 +132,8 @@ impl Machine {
     }
 
     fn begin_entry(&mut self, vcpu: VcpuIndex, source: SourceIndex) {
-        let cost = self.sources[source.0 as usize].route.delivery().map_or(Span(0), |path| self.costs.get(path.entry()));
+        let cost =
+            self.sources[source.0 as usize].route.delivery().map_or(Span(0), |path| self.costs.get(path.entry()));
         let vcpu = &mut self.vcpus[vcpu.index()];
         vcpu.activity = Activity::Entry(source);
         vcpu.left = cost;

@@ -82,8 +82,7 @@ impl Arbiter {
     pub(crate) fn new(config: &MachineConfig) -> Result<Self, HostError> {
         let online = CpuSet::first_n(config.cpus);
         let (layout, model) = (config.layout.clone(), config.model);
-        let vectors =
-            VectorAllocator::new(layout, model, config.cpus, &online, config.policy, config.ioapic_ack)?;
+        let vectors = VectorAllocator::new(layout, model, config.cpus, &online, config.policy, config.ioapic_ack)?;
         Ok(Self { vectors, model, tenants: Vec::new() })
     }
 

@@ -129,9 +129,7 @@ impl Scheduler {
             .max();
         match busiest {
             Some((_, core::cmp::Reverse(cpu))) => Placement::Behind(cpu),
-            None => {
-                Placement::Behind(vcpu.affinity.iter().find(|cpu| burned(*cpu).is_some()).unwrap_or(vcpu.cpu))
-            }
+            None => Placement::Behind(vcpu.affinity.iter().find(|cpu| burned(*cpu).is_some()).unwrap_or(vcpu.cpu)),
         }
     }
 
@@ -155,7 +153,12 @@ impl Scheduler {
 
     /// The waiting vCPU that has burned least among those that `cpu` may run.
     pub(crate) fn peek(&self, cpu: CpuId, vcpus: &[Vcpu]) -> Option<(Span, VcpuIndex)> {
-        self.queues[self.queue_of(cpu)].waiting.iter().rev().find(|(_, vcpu)| self.may_run(cpu, &vcpus[vcpu.index()])).copied()
+        self.queues[self.queue_of(cpu)]
+            .waiting
+            .iter()
+            .rev()
+            .find(|(_, vcpu)| self.may_run(cpu, &vcpus[vcpu.index()]))
+            .copied()
     }
 
     /// Takes a vCPU out of the queue of `cpu`.
