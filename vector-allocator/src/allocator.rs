@@ -206,7 +206,10 @@ impl VectorAllocator {
     /// The seat of `vector` on all online members of `place`; its target is the first of them in `affinity`.
     pub(crate) fn offer_at(&self, id: PlaceId, vector: Vector, affinity: &CpuSet) -> Offer {
         let place = self.occupancy.place(id);
-        let wanted = self.occupancy.within(id, place.online, affinity);
+        let wanted = match self.occupancy.model {
+            DestinationModel::Physical => 0,
+            DestinationModel::Logical { .. } => self.occupancy.within(id, place.online, affinity),
+        };
         let target = CpuId(place.first.0 + if wanted == 0 { 0 } else { wanted.trailing_zeros() });
         let seat = Seat { place: id, vector, claim: Claim::Free, standing: Standing::Ordered, members: place.online };
         Offer { seat, target }

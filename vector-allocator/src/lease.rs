@@ -74,12 +74,16 @@ pub(crate) struct Leases {
     affinities: Vec<u64>,
 }
 
+/// A slot of the slab: one cache line, so that a lease picked out of a hundred thousand costs one miss.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 struct Slot {
     generation: u32,
     reach: Reach,
     state: State,
 }
+
+const _: () = assert!(size_of::<Slot>() == 64);
 
 #[derive(Clone, Debug)]
 enum State {
@@ -150,8 +154,8 @@ impl Leases {
 
     /// Takes a lease back; every copy of it is stale from now on.
     pub(crate) fn remove(&mut self, lease: Lease) -> Result<Tenancy, StaleLease> {
-        self.get(lease)?;
-        let slot = &mut self.slots[lease.slot as usize];
+        let slot = self.slots.get_mut(lease.slot as usize).filter(|slot| slot.generation == lease.generation);
+        let slot = slot.filter(|slot| matches!(slot.state, State::Taken(_))).ok_or(StaleLease { lease })?;
         slot.generation = slot.generation.wrapping_add(1);
         match core::mem::replace(&mut slot.state, State::Vacant { next: self.vacant }) {
             State::Taken(tenancy) => {

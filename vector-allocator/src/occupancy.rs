@@ -15,6 +15,7 @@ use crate::VectorLayout;
 use crate::VectorSet;
 use crate::bands::Bands;
 use crate::levels::Ascending;
+use crate::levels::LEVELS;
 use crate::levels::Levels;
 use crate::seat::Claim;
 use crate::seat::PlaceId;
@@ -39,17 +40,12 @@ pub(crate) struct Occupancy {
     mask: Vec<u64>,
 }
 
-/// One CPU or one cluster.
+/// One CPU or one cluster. What every lease reads and writes comes first, on one cache line.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Place {
     /// Neither taken on an online member nor reserved.
     pub(crate) free: VectorSet,
-    /// Reserved for managed sources and not leased.
-    pub(crate) reserved: VectorSet,
-    /// Reserved for managed sources, leased or not.
-    pub(crate) managed: VectorSet,
-    /// What the layout lets be leased here.
-    pub(crate) pool: VectorSet,
     pub(crate) first: CpuId,
     /// Online members: bit k is the k-th CPU.
     pub(crate) online: u64,
@@ -62,6 +58,12 @@ pub(crate) struct Place {
     pub(crate) managed_leases: u32,
     /// Whether the count is in force: from the first time online.
     pub(crate) counted: Counted,
+    /// Reserved for managed sources and not leased.
+    pub(crate) reserved: VectorSet,
+    /// Reserved for managed sources, leased or not.
+    pub(crate) managed: VectorSet,
+    /// What the layout lets be leased here.
+    pub(crate) pool: VectorSet,
 }
 
 /// Whether a place's count of vectors left has begun.
@@ -147,14 +149,22 @@ impl Occupancy {
 
     #[inline]
     fn emptiest_of(&self, mask: &[u64], suits: impl Fn(&Self, PlaceId) -> bool) -> Option<PlaceId> {
-        let mut levels = self.levels.descending();
         let id = |index: usize| u32::try_from(index).map(PlaceId).ok();
-        let mut on = |level: usize| self.levels.members(level, mask).filter_map(id).find(|place| suits(self, *place));
-        if let Some(found) = levels.next().and_then(&mut on) {
+        let on = |level: usize| {
+            self.levels.find(level, mask, |index| id(index).is_some_and(|place| suits(self, place))).and_then(id)
+        };
+        let mut level = self.levels.below(LEVELS)?;
+        if let Some(found) = on(level) {
             return Some(found);
         }
         if mask.iter().map(|word| word.count_ones()).sum::<u32>() > NARROW {
-            return levels.find_map(on);
+            while let Some(next) = self.levels.below(level) {
+                level = next;
+                if let Some(found) = on(level) {
+                    return Some(found);
+                }
+            }
+            return None;
         }
         let mut best = None;
         let mut most = 0;
@@ -224,7 +234,13 @@ impl Occupancy {
     }
 
     fn release_if_unheld(&mut self, seat: &Seat) {
-        let place = &self.places[seat.place.index()];
+        let place = &mut self.places[seat.place.index()];
+        if self.held.is_empty() {
+            if place.free.insert(seat.vector) {
+                self.recount(seat.place, 1);
+            }
+            return;
+        }
         let held = cpu_ids(place.first, place.online)
             .any(|cpu| self.held.get(cpu.index()).is_some_and(|held| held.contains(seat.vector)));
         if !held && self.places[seat.place.index()].free.insert(seat.vector) {
