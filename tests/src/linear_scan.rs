@@ -61,15 +61,8 @@ fn lowest(word: impl Fn(usize) -> u64) -> Option<u8> {
 }
 
 /// The CPUs of a mask, ascending.
-fn members(mask: &[u64]) -> impl Iterator<Item = usize> {
-    mask.iter().enumerate().flat_map(|(index, word)| {
-        let mut rest = *word;
-        core::iter::from_fn(move || {
-            let bit = rest.trailing_zeros() as usize;
-            rest &= rest.wrapping_sub(1);
-            (bit < 64).then_some(index * 64 + bit)
-        })
-    })
+fn members(cpus: usize, mask: &[u64]) -> impl Iterator<Item = usize> {
+    (0..cpus).filter(|cpu| mask.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 == 1))
 }
 
 impl LinearScan {
@@ -118,7 +111,7 @@ impl LinearScan {
     pub fn allocate(&mut self, mask: &[u64]) -> Option<Slot> {
         let mut best = None;
         let mut most = 0;
-        for cpu in members(mask) {
+        for cpu in members(self.cpus.len(), mask) {
             if self.cpus[cpu].online && self.cpus[cpu].available > most {
                 (best, most) = (Some(cpu), self.cpus[cpu].available);
             }
@@ -140,7 +133,7 @@ impl LinearScan {
 
     /// `irq_matrix_reserve_managed`; whether every CPU of the mask had a vector to spare.
     pub fn reserve_managed(&mut self, mask: &[u64]) -> bool {
-        let cpus: Vec<usize> = members(mask).collect();
+        let cpus: Vec<usize> = members(self.cpus.len(), mask).collect();
         if cpus.iter().any(|cpu| self.lowest_free(*cpu).is_none()) {
             return false;
         }
@@ -155,7 +148,7 @@ impl LinearScan {
 
     /// `irq_matrix_remove_managed`; whether every CPU of the mask had a reservation to drop.
     pub fn remove_managed(&mut self, mask: &[u64]) -> bool {
-        let cpus: Vec<usize> = members(mask).collect();
+        let cpus: Vec<usize> = members(self.cpus.len(), mask).collect();
         if cpus.iter().any(|cpu| self.lowest_reserved(*cpu).is_none()) {
             return false;
         }
@@ -172,7 +165,7 @@ impl LinearScan {
     pub fn allocate_managed(&mut self, mask: &[u64]) -> Option<Slot> {
         let mut best = None;
         let mut fewest = u32::MAX;
-        for cpu in members(mask) {
+        for cpu in members(self.cpus.len(), mask) {
             if self.cpus[cpu].online && self.cpus[cpu].managed_allocated <= fewest {
                 (best, fewest) = (Some(cpu), self.cpus[cpu].managed_allocated);
             }

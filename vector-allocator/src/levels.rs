@@ -14,13 +14,13 @@ pub(crate) const LEVELS: usize = 256;
 pub(crate) struct Levels {
     words_per_level: usize,
     places: Vec<u64>,
-    occupied_words: Vec<u128>,
+    occupied_words: [u64; LEVELS],
     occupied_levels: [u64; LEVELS / WORD],
 }
 
 impl Levels {
     /// The most places the summary of one level covers.
-    pub(crate) const MAX_PLACES: usize = 128 * WORD;
+    pub(crate) const MAX_PLACES: usize = WORD * WORD;
 
     /// No place on any level; room for `places` of them, at most [`MAX_PLACES`](Self::MAX_PLACES).
     pub(crate) fn new(places: usize) -> Self {
@@ -28,12 +28,20 @@ impl Levels {
         Self {
             words_per_level,
             places: vec![0; words_per_level * LEVELS],
-            occupied_words: vec![0; LEVELS],
+            occupied_words: [0; LEVELS],
             occupied_levels: [0; LEVELS / WORD],
         }
     }
 
+    /// Moves `place` from the level of `before` to that of `after`.
+    #[inline]
+    pub(crate) fn shift(&mut self, place: usize, before: u32, after: u32) {
+        self.remove(place, before);
+        self.insert(place, after);
+    }
+
     /// Puts `place` on the level of `available`.
+    #[inline]
     pub(crate) fn insert(&mut self, place: usize, available: u32) {
         let level = level(available);
         self.places[level * self.words_per_level + place / WORD] |= 1 << (place % WORD);
@@ -42,6 +50,7 @@ impl Levels {
     }
 
     /// Takes `place` off the level of `available`.
+    #[inline]
     pub(crate) fn remove(&mut self, place: usize, available: u32) {
         let level = level(available);
         let word = &mut self.places[level * self.words_per_level + place / WORD];

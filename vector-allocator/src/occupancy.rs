@@ -183,14 +183,11 @@ impl Occupancy {
     }
 
     /// Takes a seat; whoever calls has made sure that it is free.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, seat: &Seat, rank: Rank) {
         match seat.claim {
-            Claim::Free => {
-                if self.places[seat.place.index()].free.remove(seat.vector) {
-                    self.recount(seat.place, -1);
-                }
-            }
+            Claim::Free if self.places[seat.place.index()].free.remove(seat.vector) => self.recount(seat.place, -1),
+            Claim::Free => {}
             Claim::Managed => {
                 self.places[seat.place.index()].reserved.remove(seat.vector);
                 self.places[seat.place.index()].managed_leases += 1;
@@ -211,7 +208,7 @@ impl Occupancy {
     }
 
     /// Gives up `members` of a seat; with the last of them the vector is free again, or back in the reservation.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn vacate(&mut self, seat: &mut Seat, members: u64, rank: Rank) {
         if !self.held.is_empty() {
             for cpu in cpu_ids(self.places[seat.place.index()].first, seat.members & members) {
@@ -233,6 +230,7 @@ impl Occupancy {
         }
     }
 
+    #[inline]
     fn release_if_unheld(&mut self, seat: &Seat) {
         let place = &mut self.places[seat.place.index()];
         if self.held.is_empty() {
@@ -249,7 +247,7 @@ impl Occupancy {
     }
 
     /// Counts `change` more vectors left and keeps the place on its level.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recount(&mut self, id: PlaceId, change: i32) {
         let place = &mut self.places[id.index()];
         if place.counted == Counted::NotYet {
@@ -259,8 +257,7 @@ impl Occupancy {
         place.available = before.saturating_add_signed(change);
         if place.online != 0 {
             let after = place.available;
-            self.levels.remove(id.index(), before);
-            self.levels.insert(id.index(), after);
+            self.levels.shift(id.index(), before, after);
         }
     }
 

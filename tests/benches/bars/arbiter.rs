@@ -51,7 +51,7 @@ impl Host {
         let all = CpuSet::first_n(cpus);
         let (layout, model) = (VectorLayout::linux(), DestinationModel::Physical);
         let allocator = VectorAllocator::new(layout, model, cpus, &all, policy, IoApicAck::New);
-        let allocator = allocator.expect("a host of at most 8192 CPUs can be");
+        let allocator = allocator.expect("a host of at most 4096 CPUs can be");
         let each = (0..cpus).map(|cpu| CpuSet::single(CpuId(cpu))).collect();
         let (live, none, random) = (Vec::new(), CpuSet::new(), Xorshift::new(SEED));
         let mut host = Self { allocator, live, all, each, none, random };
