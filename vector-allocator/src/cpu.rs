@@ -51,6 +51,12 @@ impl CpuSet {
         set
     }
 
+    /// The set with the given bits, CPU 0 in bit 0 of the first word.
+    #[must_use]
+    pub fn from_words(words: &[u64]) -> Self {
+        Self(BitVec::from_slice(words))
+    }
+
     /// Whether `cpu` is a member.
     #[must_use]
     pub fn contains(&self, cpu: CpuId) -> bool {

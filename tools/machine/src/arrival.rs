@@ -1,0 +1,205 @@
+//! From the source to the local APIC, and from the host to the vCPU.
+
+use vector_allocator::CpuId;
+
+use crate::Cost;
+use crate::Fact;
+use crate::Host;
+use crate::Machine;
+use crate::SourceIndex;
+use crate::Span;
+use crate::delivery::Arrival;
+use crate::delivery::Notice;
+use crate::delivery::Outcome;
+use crate::irq::MaskReason;
+use crate::irq::Side;
+use crate::lapic::Acceptance;
+use crate::out::Out;
+use crate::source::Link;
+use crate::timer::Alarm;
+use crate::timer::Ipi;
+use crate::trigger::Signal;
+use crate::trigger::Trigger;
+use crate::vcpu::VcpuIndex;
+
+/// What a guest does to a pin of its virtual IO-APIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GuestMask {
+    /// Masks it.
+    Masked,
+    /// Unmasks it; what waited behind the mask is delivered.
+    Unmasked,
+}
+
+impl Machine {
+    /// An interrupt's message reaches its CPU.
+    pub(crate) fn send<H: Host>(&mut self, irq: u32, out: &mut Out<'_, H>) {
+        let (cpu, vector, source) = {
+            let irq = &self.irqs[irq as usize];
+            (irq.cpu, irq.vector, irq.first)
+        };
+        if self.cpus[cpu.index()].lapic.accept(vector) == Acceptance::Merged {
+            self.coalesce(source, out);
+        }
+        self.settle(cpu, out);
+    }
+
+    /// Two interrupts of a source became one. A line that is sent again is no second interrupt.
+    pub(crate) fn coalesce<H: Host>(&mut self, source: SourceIndex, out: &mut Out<'_, H>) {
+        let irq = self.sources[source.0 as usize].irq.get();
+        if irq.is_none_or(|irq| self.irqs[irq as usize].is_edge()) {
+            out.observe(Fact::Coalesced { source });
+        }
+    }
+
+    /// A pin may send again after an EOI or the end of a mask.
+    pub(crate) fn resend<H: Host>(&mut self, irq: u32, out: &mut Out<'_, H>) {
+        if let Trigger::Level(pin) = &mut self.irqs[irq as usize].trigger
+            && pin.send_if_ready() == Signal::Send
+        {
+            self.send(irq, out);
+        }
+    }
+
+    /// The storm guard's period is over.
+    pub(crate) fn unthrottle<H: Host>(&mut self, irq: u32, out: &mut Out<'_, H>) {
+        self.lift(irq, MaskReason::Throttled, out);
+    }
+
+    /// Lifts a mask; an edge that was kept goes out at once, a line after the IO-APIC's delay.
+    pub(crate) fn lift<H: Host>(&mut self, irq: u32, reason: MaskReason, out: &mut Out<'_, H>) {
+        if self.irqs[irq as usize].unmask(reason) == Signal::Send {
+            self.send(irq, out);
+        }
+        self.resend_later(irq, out);
+    }
+
+    /// Has the IO-APIC look at a line again, if it is asserted.
+    pub(crate) fn resend_later<H: Host>(&self, irq: u32, out: &mut Out<'_, H>) {
+        if let Trigger::Level(pin) = &self.irqs[irq as usize].trigger
+            && pin.is_asserted()
+        {
+            out.after(self.costs.get(Cost::IoApicResend), Alarm::Resend { irq });
+        }
+    }
+
+    /// Makes an interrupt wait at its vCPU and tells it. `from` is the CPU whose host code does it; none for a device.
+    pub(crate) fn deliver<H: Host>(&mut self, from: Option<CpuId>, source: SourceIndex, out: &mut Out<'_, H>) {
+        let entry = &self.sources[source.0 as usize];
+        let (Some(delivery), Some(vcpu)) = (entry.route.delivery(), entry.vcpu.get()) else {
+            return;
+        };
+        let outcome = delivery.post(Arrival {
+            source,
+            sources: &mut self.sources,
+            vcpu: &mut self.vcpus[vcpu as usize],
+            vendor: self.vendor,
+        });
+        match outcome {
+            Outcome::Merged => self.coalesce(source, out),
+            Outcome::Waits(notice) => self.notify(from, VcpuIndex(vcpu), notice, source, out),
+        }
+    }
+
+    fn notify<H: Host>(
+        &mut self,
+        from: Option<CpuId>,
+        vcpu: VcpuIndex,
+        notice: Notice,
+        source: SourceIndex,
+        out: &mut Out<'_, H>,
+    ) {
+        let cpu = self.vcpus[vcpu.index()].cpu;
+        match notice {
+            Notice::None => self.tell_wait(vcpu, out),
+            Notice::Wake => self.wake(vcpu, from, out),
+            // The CPU is in the host already and looks before it goes back.
+            Notice::EventCheck | Notice::Notification | Notice::Doorbell if from == Some(cpu) => {}
+            Notice::EventCheck => self.send_ipi(cpu, Ipi::EventCheck, out),
+            Notice::Doorbell => self.send_ipi(cpu, Ipi::Doorbell, out),
+            Notice::Notification => {
+                self.cpus[cpu.index()].notified_by = self.culprit(source);
+                match (from, self.special.notification) {
+                    (None, Some(vector)) => {
+                        self.cpus[cpu.index()].lapic.accept(vector);
+                        self.settle(cpu, out);
+                    }
+                    _ => self.send_ipi(cpu, Ipi::Notification, out),
+                }
+            }
+            Notice::WakeUpVector => {
+                self.list_for_wake_up(cpu, vcpu);
+                self.cpus[cpu.index()].notified_by = self.culprit(source);
+                if let Some(vector) = self.special.wake_up {
+                    self.cpus[cpu.index()].lapic.accept(vector);
+                }
+                self.settle(cpu, out);
+            }
+        }
+    }
+
+    pub(crate) fn send_ipi<H: Host>(&self, cpu: CpuId, ipi: Ipi, out: &mut Out<'_, H>) {
+        out.after(self.costs.get(Cost::IpiFlight), Alarm::Ipi { cpu: cpu.0, ipi });
+    }
+
+    /// The source, if it is a guest's.
+    fn culprit(&self, source: SourceIndex) -> Option<SourceIndex> {
+        let entry = &self.sources[source.0 as usize];
+        let guest = match entry.vcpu.get() {
+            Some(vcpu) => self.vcpus[vcpu as usize].side == crate::vcpu::VcpuSide::Guest,
+            None => false,
+        };
+        guest.then_some(source)
+    }
+
+    fn list_for_wake_up(&mut self, cpu: CpuId, vcpu: VcpuIndex) {
+        let entry = &mut self.vcpus[vcpu.index()];
+        if !core::mem::replace(&mut entry.is_on_wake_list, true) {
+            entry.next_woken = core::mem::replace(&mut self.cpus[cpu.index()].woken, Link::to(vcpu.0));
+        }
+    }
+
+    /// The guest masks or unmasks the pin of a level-triggered source in its virtual IO-APIC. Sources of other kinds and
+    /// paths have no such pin; for them nothing happens.
+    pub fn set_guest_mask(&mut self, now: crate::Time, source: SourceIndex, mask: GuestMask, host: &mut impl Host) {
+        let Some(entry) = self.sources.get_mut(source.0 as usize) else {
+            return;
+        };
+        entry.is_guest_masked = mask == GuestMask::Masked;
+        if mask == GuestMask::Unmasked && core::mem::take(&mut entry.is_held) {
+            self.deliver(None, source, &mut Out::new(now, host));
+        }
+    }
+
+    /// A remapped interrupt's softirq has run: the guest vector is injected, unless the guest masks its pin.
+    pub(crate) fn inject<H: Host>(&mut self, cpu: CpuId, source: SourceIndex, out: &mut Out<'_, H>) {
+        let entry = &mut self.sources[source.0 as usize];
+        let is_line = entry.irq.get().is_some_and(|irq| !self.irqs[irq as usize].is_edge());
+        if is_line && entry.is_guest_masked {
+            entry.is_held = true;
+            return;
+        }
+        self.deliver(Some(cpu), source, out);
+    }
+
+    /// What the host spends to leave what `cpu` does for an interrupt.
+    pub(crate) fn interruption(&self, cpu: CpuId) -> Span {
+        let entry = &self.cpus[cpu.index()];
+        match (entry.frames.is_empty(), entry.current) {
+            (true, Some(vcpu)) if entry.mode == crate::pcpu::Mode::Guest => match self.vcpus[vcpu.index()].kind {
+                crate::DomainKind::Pv => self.costs.get(Cost::PvTrap),
+                crate::DomainKind::Hvm => self.costs.get(Cost::VmExit),
+            },
+            (true, None) => self.costs.get(Cost::IdleWake),
+            _ => Span(0),
+        }
+    }
+
+    /// The guest's source behind an interrupt, if it is a guest's.
+    pub(crate) fn irq_culprit(&self, irq: u32) -> Option<SourceIndex> {
+        match self.irqs[irq as usize].side {
+            Side::Culprit(source) => Some(source),
+            Side::System | Side::Victim => None,
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Building a machine from its configuration.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use vector_allocator::CpuId;
+use vector_allocator::CpuSet;
+use vector_allocator::Owner;
+use vector_allocator::SourceKind;
+use vector_allocator::Vector;
+use vector_allocator::VectorSet;
+
+use crate::ConfigError;
+use crate::Machine;
+use crate::MachineConfig;
+use crate::Path;
+use crate::SourceConfig;
+use crate::SourceIndex;
+use crate::Span;
+use crate::VcpuRef;
+use crate::irq::Irq;
+use crate::irq::Masks;
+use crate::irq::Service;
+use crate::irq::Side;
+use crate::machine::Special;
+use crate::pcpu::Cpu;
+use crate::relocate::Arbiter;
+use crate::sched::Scheduler;
+use crate::source::Link;
+use crate::source::Route;
+use crate::source::Source;
+use crate::source::SourceQueue;
+use crate::storm::StormGuard;
+use crate::trigger::Msi;
+use crate::trigger::Pin;
+use crate::trigger::Trigger;
+use crate::vcpu::Activity;
+use crate::vcpu::Residency;
+use crate::vcpu::Vcpu;
+use crate::vcpu::VcpuIndex;
+use crate::vcpu::VcpuSide;
+use crate::virtual_apic::PostedDescriptor;
+use crate::virtual_apic::VirtualApic;
+
+/// Xen's event-check IPI; Linux keeps the same number for its own IPIs.
+const EVENT_CHECK: u8 = 0xfc;
+
+/// Builds a machine in which nothing has happened yet.
+pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
+    crate::consistency::check(config)?;
+    let mut vcpu_of = BTreeMap::new();
+    let vcpus = vcpus(config, &mut vcpu_of);
+    let mut machine = Machine {
+        vendor: config.vendor,
+        costs: config.costs.clone(),
+        cpus: vec![Cpu::new(); config.cpus as usize],
+        vcpus,
+        sources: Vec::with_capacity(config.sources.len()),
+        irqs: Vec::new(),
+        slots: vec![Link::NONE; config.cpus as usize * 256],
+        special: special(config)?,
+        scheduler: Scheduler::new(&config.scheduler, config.cpus),
+        arbiter: Arbiter::new(config)?,
+    };
+    let mut irq_of = BTreeMap::new();
+    for (index, source) in (0u32..).zip(&config.sources) {
+        add_source(&mut machine, config, SourceIndex(index), source, &vcpu_of, &mut irq_of)?;
+    }
+    for vcpu in &mut machine.vcpus {
+        vcpu.vectors.sort_by_key(|(vector, _)| vector.number());
+        vcpu.vectors.shrink_to_fit();
+    }
+    machine.irqs.shrink_to_fit();
+    Ok(machine)
+}
+
+fn special(config: &MachineConfig) -> Result<Special, ConfigError> {
+    let event_check = Vector::new(EVENT_CHECK)
+        .ok()
+        .filter(|vector| config.layout.system().contains(*vector))
+        .ok_or(ConfigError::NoVectorFor("the event-check IPI, FC"))?;
+    let notification = config.layout.notification().highest();
+    let wake_up = notification.and_then(|vector| config.layout.notification().below(vector).highest());
+    let vectored =
+        config.sources.iter().any(|source| matches!(source.path, Path::Remapped { .. } | Path::Posted { .. }));
+    if vectored && wake_up.is_none() {
+        return Err(ConfigError::NoVectorFor("posted-interrupt notification and wake-up"));
+    }
+    Ok(Special { event_check, notification, wake_up })
+}
+
+fn vcpus(config: &MachineConfig, vcpu_of: &mut BTreeMap<(u16, u32), VcpuIndex>) -> Vec<Vcpu> {
+    let named =
+        config.domains.iter().flat_map(|domain| (0u32..).zip(&domain.vcpus).map(move |(n, vcpu)| (domain, n, vcpu)));
+    (0u32..)
+        .zip(named)
+        .map(|(index, (domain, number, vcpu))| {
+            vcpu_of.insert((domain.id.0, number), VcpuIndex(index));
+            Vcpu {
+                name: VcpuRef { domain: domain.id, vcpu: number },
+                kind: domain.kind,
+                side: if domain.owner.is_guest() { VcpuSide::Guest } else { VcpuSide::Dom0 },
+                residency: Residency::Blocked,
+                cpu: vcpu.start,
+                behind: vcpu.start,
+                wait_is_told: false,
+                affinity: vcpu.affinity.intersection(&CpuSet::first_n(config.cpus)),
+                burned: Span(0),
+                activity: Activity::Load,
+                left: Span(0),
+                load: vcpu.load,
+                load_left: Span(0),
+                events: SourceQueue::EMPTY,
+                apic: VirtualApic::new(),
+                descriptor: PostedDescriptor::new(),
+                vectors: Vec::new(),
+                next_woken: Link::NONE,
+                is_on_wake_list: false,
+            }
+        })
+        .collect()
+}
+
+fn add_source(
+    machine: &mut Machine,
+    config: &MachineConfig,
+    index: SourceIndex,
+    source: &SourceConfig,
+    vcpu_of: &BTreeMap<(u16, u32), VcpuIndex>,
+    irq_of: &mut BTreeMap<u32, u32>,
+) -> Result<(), ConfigError> {
+    let vcpu = source.path.handler().and_then(|to| vcpu_of.get(&(to.domain.0, to.vcpu)).copied());
+    let (route, handler, guest_vector) = match source.path {
+        Path::Hypervisor { handler, interruptible: true } => (Route::Interruptible, handler, None),
+        Path::Hypervisor { handler, interruptible: false } => (Route::Uninterruptible, handler, None),
+        Path::EventChannel { handler, .. } => (Route::EventChannel, handler, None),
+        Path::Remapped { guest_vector, handler, .. } => (Route::Remapped, handler, Some(guest_vector)),
+        Path::Posted { guest_vector, handler, .. } => (Route::Posted, handler, Some(guest_vector)),
+    };
+    let mut entry = Source::new(route, handler, vcpu.map_or(Link::NONE, |vcpu| Link::to(vcpu.0)));
+    entry.guest_vector = guest_vector;
+    if let (Some(vcpu), Some(vector)) = (vcpu, guest_vector) {
+        machine.vcpus[vcpu.index()].vectors.push((vector, index));
+    }
+    machine.sources.push(entry);
+    match (source.vector, irq_of.get(&source.id.0)) {
+        (None, _) => Ok(()),
+        (Some(_), Some(irq)) => {
+            share(machine, *irq, index, source.owner);
+            Ok(())
+        }
+        (Some(vector), None) => {
+            let irq = add_irq(machine, config, index, source, vector)?;
+            irq_of.insert(source.id.0, irq);
+            Ok(())
+        }
+    }
+}
+
+/// Adds a source to a line that others are on already.
+fn share(machine: &mut Machine, irq: u32, index: SourceIndex, owner: Owner) {
+    let line = &mut machine.irqs[irq as usize];
+    let first = line.first.0 as usize;
+    if let (true, Side::Victim) = (owner.is_guest(), line.side) {
+        line.side = Side::Culprit(index);
+        let (cpu, vector) = (line.cpu, line.vector);
+        for holder in machine.arbiter.holders(cpu).iter() {
+            machine.set_slot(holder, vector, Link::to(irq));
+        }
+    }
+    machine.sources[index.0 as usize].irq = Link::to(irq);
+    machine.sources[index.0 as usize].sharer = machine.sources[first].sharer;
+    machine.sources[first].sharer = Link::to(index.0);
+}
+
+fn add_irq(
+    machine: &mut Machine,
+    config: &MachineConfig,
+    index: SourceIndex,
+    source: &SourceConfig,
+    vector: Vector,
+) -> Result<u32, ConfigError> {
+    let irq = u32::try_from(machine.irqs.len()).map_err(|_| ConfigError::TooMany("interrupts"))?;
+    let followed = match machine.sources[index.0 as usize].vcpu.get() {
+        Some(vcpu) => machine.vcpus[vcpu as usize].cpu,
+        None => source.target,
+    };
+    machine.irqs.push(Irq {
+        vector,
+        cpu: source.target,
+        ack: source.kind.ack_type(config.ioapic_ack),
+        trigger: match source.kind {
+            SourceKind::Level => Trigger::Level(Pin::default()),
+            _ => Trigger::Edge(Msi::default()),
+        },
+        masks: Masks::default(),
+        first: index,
+        side: match source.owner {
+            Owner::System => Side::System,
+            Owner::Dom0 => Side::Victim,
+            Owner::Guest(_) => Side::Culprit(index),
+        },
+        in_flight: 0,
+        service: Service::Idle,
+        generation: 0,
+        storm: StormGuard::default(),
+        followed,
+        old: None,
+    });
+    for cpu in machine.arbiter.holders(source.target).iter() {
+        if let Some(other) = machine.slot(cpu, vector) {
+            let first = config.sources[machine.irqs[other as usize].first.0 as usize].id.0;
+            return Err(ConfigError::VectorTwice { first, second: source.id.0, vector, cpu });
+        }
+        machine.set_slot(cpu, vector, Link::to(irq));
+    }
+    machine
+        .arbiter
+        .adopt(source.owner, source.kind, source.target, vector)
+        .map_err(|fault| ConfigError::NotToBeHad { source_id: source.id.0, fault })?;
+    machine.sources[index.0 as usize].irq = Link::to(irq);
+    Ok(irq)
+}
+
+impl Cpu {
+    /// Whether dom0's vectors and the waiting ones have a member in common.
+    pub(crate) const fn waiting_dom0(&self) -> VectorSet {
+        self.lapic.waiting().intersection(&self.dom0)
+    }
+}
+
+impl Machine {
+    pub(crate) fn vcpu_indices(&self) -> impl Iterator<Item = VcpuIndex> + use<> {
+        (0u32..).take(self.vcpus.len()).map(VcpuIndex)
+    }
+
+    pub(crate) fn cpu_ids(&self) -> impl Iterator<Item = CpuId> + use<> {
+        (0u32..).take(self.cpus.len()).map(CpuId)
+    }
+}

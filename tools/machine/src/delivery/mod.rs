@@ -1,0 +1,80 @@
+//! How an interrupt gets from the host to its vCPU: one trait, three paths.
+//!
+//! | path | waits in | a running vCPU is told by | a blocked one by |
+//! |---|---|---|---|
+//! | event channel | the event queue | event-check IPI, an exit | the scheduler |
+//! | remapped | PIR or VIRR | notification or doorbell, no exit | the scheduler |
+//! | posted | PIR or VIRR | notification or doorbell, no exit | the wake-up vector |
+
+mod event_channel;
+mod posted;
+mod remapped;
+
+use self::event_channel::EventChannel;
+use self::posted::Posted;
+use self::remapped::Remapped;
+use crate::Cost;
+use crate::SourceIndex;
+use crate::Vendor;
+use crate::source::Route;
+use crate::source::Source;
+use crate::vcpu::Vcpu;
+
+/// An interrupt on its way to a vCPU.
+#[derive(Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) source: SourceIndex,
+    pub(crate) sources: &'a mut [Source],
+    pub(crate) vcpu: &'a mut Vcpu,
+    pub(crate) vendor: Vendor,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It waited already: the two are one.
+    Merged,
+    /// It waits, and this has to be done about it.
+    Waits(Notice),
+}
+
+/// How a vCPU is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// Not at all: it looks before it runs on.
+    None,
+    /// The scheduler wakes it.
+    Wake,
+    /// An event-check IPI makes it exit.
+    EventCheck,
+    /// A notification makes its processor look without an exit.
+    Notification,
+    /// AVIC's doorbell does the same, without a local-APIC interrupt.
+    Doorbell,
+    /// The wake-up vector tells the CPU it ran on last.
+    WakeUpVector,
+}
+
+/// One way to deliver.
+pub(crate) trait Delivery {
+    /// Makes the interrupt wait at its vCPU, and says how the vCPU hears of it.
+    fn post(&self, arrival: Arrival<'_>) -> Outcome;
+
+    /// What the guest spends from the boundary where it takes the interrupt to its handler.
+    fn entry(&self) -> Cost;
+
+    /// What an EOI costs that the host must see.
+    fn eoi(&self) -> Cost;
+}
+
+impl Route {
+    /// The delivery of a route that leads to a vCPU.
+    pub(crate) fn delivery(self) -> Option<&'static dyn Delivery> {
+        match self {
+            Self::Uninterruptible | Self::Interruptible => None,
+            Self::EventChannel => Some(&EventChannel),
+            Self::Remapped => Some(&Remapped),
+            Self::Posted => Some(&Posted),
+        }
+    }
+}

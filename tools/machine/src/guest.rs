@@ -1,0 +1,203 @@
+//! Guest mode: boundaries, handlers, loads, and the ways out.
+
+use vector_allocator::AckType;
+use vector_allocator::CpuId;
+use vector_allocator::VectorSet;
+
+use crate::Cost;
+use crate::DomainKind;
+use crate::ExitCause;
+use crate::Fact;
+use crate::Host;
+use crate::Machine;
+use crate::SourceIndex;
+use crate::Span;
+use crate::VcpuLoad;
+use crate::boundary::Boundary;
+use crate::boundary::Event;
+use crate::boundary::InterruptFlag;
+use crate::execution::Next;
+use crate::lapic::Acknowledged;
+use crate::out::Out;
+use crate::pcpu::Clock;
+use crate::pcpu::Gate;
+use crate::pcpu::Mode;
+use crate::pcpu::Work;
+use crate::source::Route;
+use crate::timer::Alarm;
+use crate::vcpu::Activity;
+use crate::vcpu::Vcpu;
+use crate::vcpu::VcpuIndex;
+
+impl Vcpu {
+    /// What is left of what it does.
+    pub(crate) const fn clock(&mut self) -> &mut Span {
+        match self.activity {
+            Activity::Load => &mut self.load_left,
+            Activity::Entry(_) | Activity::Handler(_) => &mut self.left,
+        }
+    }
+
+    /// Guests' handlers run behind interrupt gates, as Linux's do.
+    const fn interrupt_flag(&self) -> InterruptFlag {
+        match self.activity {
+            Activity::Load => InterruptFlag::Set,
+            Activity::Entry(_) | Activity::Handler(_) => InterruptFlag::Clear,
+        }
+    }
+}
+
+impl Machine {
+    /// The way into guest mode: what was posted is taken in on every entry.
+    pub(crate) fn enter_guest<H: Host>(&mut self, cpu: CpuId, out: &mut Out<'_, H>) {
+        let Some(current) = self.cpus[cpu.index()].current else {
+            return;
+        };
+        self.cpus[cpu.index()].mode = Mode::Guest;
+        let vcpu = &mut self.vcpus[current.index()];
+        if vcpu.kind == DomainKind::Pv {
+            return;
+        }
+        let posted = vcpu.descriptor.take();
+        let twice = vcpu.apic.merge(&posted);
+        vcpu.apic.enter();
+        // The entry is charged to what the guest does next; an idle load that is charged nothing blocks at once.
+        if vcpu.activity != Activity::Load || vcpu.load_left.0 > 0 {
+            let clock = vcpu.clock();
+            *clock = clock.plus(self.costs.get(Cost::VmEntry));
+        }
+        self.merged(current, &twice, out);
+    }
+
+    /// AVIC's doorbell in guest mode: the backing page is looked at. In host mode the next entry does it.
+    pub(crate) fn ring_doorbell(&mut self, cpu: CpuId) {
+        let entry = &self.cpus[cpu.index()];
+        if let (Mode::Guest, Some(current)) = (entry.mode, entry.current) {
+            self.vcpus[current.index()].apic.evaluate();
+        }
+    }
+
+    /// Vectors that were posted while they waited already.
+    fn merged<H: Host>(&mut self, vcpu: VcpuIndex, twice: &VectorSet, out: &mut Out<'_, H>) {
+        if twice.is_empty() {
+            return;
+        }
+        for vector in twice.iter() {
+            if let Some(source) = self.vcpus[vcpu.index()].source_of(vector) {
+                self.coalesce(source, out);
+            }
+        }
+    }
+
+    /// One boundary in guest mode, and what the guest does after it.
+    pub(crate) fn run_guest<H: Host>(&mut self, cpu: CpuId, out: &mut Out<'_, H>) -> Next {
+        let entry = &mut self.cpus[cpu.index()];
+        let Some(current) = entry.current else {
+            entry.mode = Mode::Host;
+            return Next::Look;
+        };
+        let vcpu = &mut self.vcpus[current.index()];
+        let event = match vcpu.kind {
+            DomainKind::Hvm => Boundary {
+                vendor: self.vendor,
+                interrupt_flag: vcpu.interrupt_flag(),
+                notification: self.special.notification,
+                lapic: &mut entry.lapic,
+                apic: &mut vcpu.apic,
+                descriptor: &mut vcpu.descriptor,
+            }
+            .pass(),
+            DomainKind::Pv => match entry.lapic.acknowledge() {
+                Acknowledged::Vector(vector) => Event::Exited(vector),
+                Acknowledged::Spurious => Event::Nothing,
+            },
+        };
+        match event {
+            Event::Nothing => return self.go_on(cpu, current, out),
+            Event::Exited(vector) => self.dispatch(cpu, vector, out),
+            Event::Processed { twice } => {
+                self.merged(current, &twice, out);
+                let culprit = self.cpus[cpu.index()].notified_by;
+                let cost = self.costs.get(Cost::PostedProcessing);
+                self.push(cpu, Work::Processing, cost, Gate::Closed, culprit, out);
+            }
+            Event::Delivered(vector) => {
+                self.pause(cpu, out.now);
+                if let Some(source) = self.vcpus[current.index()].source_of(vector) {
+                    self.begin_entry(current, source);
+                }
+            }
+        }
+        Next::Look
+    }
+
+    fn begin_entry(&mut self, vcpu: VcpuIndex, source: SourceIndex) {
+        let cost =
+            self.sources[source.0 as usize].route.delivery().map_or(Span(0), |path| self.costs.get(path.entry()));
+        let vcpu = &mut self.vcpus[vcpu.index()];
+        vcpu.activity = Activity::Entry(source);
+        vcpu.left = cost;
+    }
+
+    /// No interrupt is taken at this boundary: the guest goes on, takes an event, or has nothing left to do.
+    fn go_on<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, out: &mut Out<'_, H>) -> Next {
+        let vcpu = &mut self.vcpus[current.index()];
+        if self.cpus[cpu.index()].clock != Clock::Stopped || vcpu.activity != Activity::Load {
+            return Next::Run;
+        }
+        if let Some(source) = vcpu.events.pop(&mut self.sources) {
+            self.begin_entry(current, source);
+            return Next::Run;
+        }
+        if vcpu.load == VcpuLoad::Busy || vcpu.load_left.0 > 0 {
+            return Next::Run;
+        }
+        self.exit(cpu, ExitCause::Halt, out);
+        self.push(cpu, Work::Block, self.costs.get(Cost::Block), Gate::Open, None, out);
+        Next::Look
+    }
+
+    /// What the guest did is over.
+    pub(crate) fn finish_activity<H: Host>(&mut self, cpu: CpuId, out: &mut Out<'_, H>) {
+        let Some(current) = self.cpus[cpu.index()].current else {
+            return;
+        };
+        let vcpu = &mut self.vcpus[current.index()];
+        match vcpu.activity {
+            Activity::Load => {
+                vcpu.load_left = Span(0);
+                if let VcpuLoad::Periodic { sleep, .. } = vcpu.load {
+                    out.after(sleep, Alarm::LoadWake { vcpu: current.0 });
+                }
+            }
+            Activity::Entry(source) => {
+                vcpu.activity = Activity::Handler(source);
+                vcpu.left = self.sources[source.0 as usize].handler;
+                out.observe(Fact::HandlerEntered { source, vcpu: vcpu.name, cpu });
+            }
+            Activity::Handler(source) => self.handled(cpu, current, source, out),
+        }
+    }
+
+    /// The guest's handler returns, and ends its interrupt.
+    fn handled<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, source: SourceIndex, out: &mut Out<'_, H>) {
+        self.complete(source, out);
+        let entry = &self.sources[source.0 as usize];
+        let vectored = entry.route != Route::EventChannel;
+        let owed = entry.irq.get().is_some_and(|irq| self.irqs[irq as usize].ack != AckType::None);
+        let eoi = entry.route.delivery().map(|path| self.costs.get(path.eoi()));
+        let vcpu = &mut self.vcpus[current.index()];
+        vcpu.activity = Activity::Load;
+        if vectored {
+            vcpu.apic.eoi();
+        }
+        let window = vectored && !vcpu.events.is_empty();
+        if let (true, Some(cost)) = (owed, eoi) {
+            self.exit(cpu, ExitCause::Eoi, out);
+            self.push(cpu, Work::GuestEoi { source }, cost, Gate::Open, None, out);
+        } else if window {
+            self.exit(cpu, ExitCause::InterruptWindow, out);
+            self.push(cpu, Work::Window, self.costs.get(Cost::WindowExit), Gate::Open, None, out);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A virtual CPU: where it is, what waits for it, what it does.
+
+use alloc::vec::Vec;
+
+use vector_allocator::CpuId;
+use vector_allocator::CpuSet;
+use vector_allocator::Vector;
+
+use crate::DomainKind;
+use crate::SourceIndex;
+use crate::Span;
+use crate::VcpuLoad;
+use crate::VcpuRef;
+use crate::source::Link;
+use crate::source::SourceQueue;
+use crate::virtual_apic::PostedDescriptor;
+use crate::virtual_apic::VirtualApic;
+
+/// A vCPU's index in the machine's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct VcpuIndex(pub(crate) u32);
+
+impl VcpuIndex {
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A virtual CPU.
+#[derive(Clone, Debug)]
+pub(crate) struct Vcpu {
+    pub(crate) name: VcpuRef,
+    pub(crate) kind: DomainKind,
+    pub(crate) side: VcpuSide,
+    pub(crate) residency: Residency,
+    /// Where it runs, or ran last.
+    pub(crate) cpu: CpuId,
+    /// The CPU it waits for while it is runnable.
+    pub(crate) behind: CpuId,
+    /// Whether its present wait has been reported.
+    pub(crate) wait_is_told: bool,
+    pub(crate) affinity: CpuSet,
+    /// Processor time used, as far as it counts for fairness.
+    pub(crate) burned: Span,
+    pub(crate) activity: Activity,
+    /// What is left of the activity.
+    pub(crate) left: Span,
+    pub(crate) load: VcpuLoad,
+    /// What is left of the load's present run.
+    pub(crate) load_left: Span,
+    /// Events that wait.
+    pub(crate) events: SourceQueue,
+    pub(crate) apic: VirtualApic,
+    pub(crate) descriptor: PostedDescriptor,
+    /// Which source each guest vector is, ascending.
+    pub(crate) vectors: Vec<(Vector, SourceIndex)>,
+    /// The next in the list of a CPU's wake-up vector.
+    pub(crate) next_woken: Link,
+    pub(crate) is_on_wake_list: bool,
+}
+
+/// Whose a vCPU is when one waits for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VcpuSide {
+    Dom0,
+    Guest,
+}
+
+/// Where a vCPU is (semantics of Xen's posted-interrupt states: NDST and SN follow from it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Residency {
+    /// It has its CPU, in guest or host mode. Notifications go there.
+    Running,
+    /// It could run and waits. Notifications are suppressed (SN).
+    Runnable,
+    /// It waits for an interrupt. Notifications go to the wake-up vector of the CPU it ran on last.
+    Blocked,
+}
+
+/// What a vCPU's interrupt side does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// No interrupt is handled: the load runs, if there is any.
+    Load,
+    /// On the way to the handler of this source.
+    Entry(SourceIndex),
+    /// In the handler of this source.
+    Handler(SourceIndex),
+}
+
+impl Vcpu {
+    /// Whether it has anything to do.
+    pub(crate) fn has_work(&self) -> bool {
+        self.has_interrupts() || self.load == VcpuLoad::Busy || self.load_left.0 > 0
+    }
+
+    /// Whether an interrupt waits for it or is being handled.
+    pub(crate) fn has_interrupts(&self) -> bool {
+        self.activity != Activity::Load
+            || !self.events.is_empty()
+            || !self.descriptor.posted().is_empty()
+            || !self.apic.waiting().is_empty()
+    }
+
+    /// The source behind one of its vectors.
+    pub(crate) fn source_of(&self, vector: Vector) -> Option<SourceIndex> {
+        let at = self.vectors.binary_search_by_key(&vector.number(), |(vector, _)| vector.number()).ok()?;
+        Some(self.vectors[at].1)
+    }
+}
