@@ -4,8 +4,10 @@ use vector_allocator::AssignedSource;
 use vector_allocator::Assignment;
 use vector_allocator::Change;
 use vector_allocator::CpuSet;
+use vector_allocator::CustomLayout;
 use vector_allocator::DestinationModel;
 use vector_allocator::Goal;
+use vector_allocator::InversionKind;
 use vector_allocator::Mobility;
 use vector_allocator::Movers;
 use vector_allocator::Optimality;
@@ -14,6 +16,9 @@ use vector_allocator::Pinning;
 use vector_allocator::Retarget;
 use vector_allocator::SourceId;
 use vector_allocator::SourceKind;
+use vector_allocator::VectorLayout;
+use vector_allocator::VectorSet;
+use vector_allocator::When;
 use vector_allocator::inversions;
 use vector_allocator::plan;
 
@@ -21,6 +26,7 @@ use crate::hosts::GUEST;
 use crate::hosts::cpus;
 use crate::hosts::nic;
 use crate::hosts::source;
+use crate::hosts::vector;
 
 const EDGE: SourceKind = SourceKind::EdgeMaskable;
 
@@ -103,4 +109,34 @@ fn a_target_that_is_not_online_is_told_and_not_moved() {
     let plan = plan(&host, &Goal { retarget: Retarget::Forbidden, ..Goal::default() });
     assert!(plan.moves.is_empty());
     assert!(plan.remaining[0].because[0].to_string().contains("online"));
+}
+
+/// A pin to CPUs that no roaming source of dom0's reaches once sent a retaining guest to the CPU of a settled one, with
+/// no vector left to get below it: a lottery ended, and a retention began.
+#[test]
+fn a_pin_sends_no_source_to_where_it_does_more_harm() {
+    let leasable = [0x2e, 0x2f, 0x30].into_iter().map(vector).collect();
+    let layout = CustomLayout {
+        boot_cpu: leasable,
+        other_cpus: leasable,
+        notification: VectorSet::EMPTY,
+        system: VectorSet::EMPTY,
+    };
+    let at = |source: AssignedSource, reachable: &[u32]| AssignedSource {
+        holders: cpus(&[0, 1]),
+        reachable: cpus(reachable),
+        ..source
+    };
+    let host = Assignment {
+        layout: VectorLayout::custom(layout).unwrap(),
+        sources: vec![
+            at(source(1, Owner::Dom0, EDGE, 0x2e, &[1]), &[0, 1]),
+            at(source(2, GUEST, SourceKind::Level, 0x2f, &[0]), &[0, 1]),
+            at(source(3, Owner::Dom0, EDGE, 0x30, &[0]), &[0, 2]),
+        ],
+        ..nic()
+    };
+    let retained = |host: &Assignment| inversions(host).any(|i| i.kind == InversionKind::Retention(When::Now));
+    assert!(!retained(&host));
+    assert!(!retained(&plan(&host, &Goal::default()).apply(&host)));
 }
