@@ -237,6 +237,18 @@ fn dom0_of_the_recorded_host_has_the_624_irqs_its_pirq_647_shows() {
 }
 
 #[test]
+fn plain_msis_come_in_powers_of_two_and_several_only_with_remapping() {
+    let mut request = request(16, 8);
+    request.devices.signal = Signal::Msi;
+    assert_eq!(limit(&request, LimitKind::DeviceInterrupts).1, 1);
+    assert!(limit(&request, LimitKind::DeviceInterrupts).2.ends_with("iommu=intremap"));
+    request.host.destination = MsiDestination::Remapped;
+    // Eight queues and one for control are nine, and nine are handed out as sixteen.
+    assert_eq!(limit(&request, LimitKind::DeviceInterrupts), (16, 32, "interrupts of a device: 16 of 32".into()));
+    assert_eq!(limit(&request, LimitKind::DomainIrqs).0, 16);
+}
+
+#[test]
 fn event_channels_run_out_by_grant_and_by_abi() {
     let mut request = request(64, 1100);
     request.host.extra_guest_irqs = 4096;

@@ -4,11 +4,13 @@
 //! The measurement is repeated in fresh processes, because the layout of memory moves ratios by a tenth from one process
 //! to the next; a bar is judged by the median. `--quick` takes one process and few rounds.
 
+mod arbiter;
 mod floor;
 mod harness;
 mod hold;
 mod host;
 mod simulator;
+mod vectors;
 
 use std::process::Command;
 use std::process::ExitCode;
@@ -46,7 +48,8 @@ fn main() -> ExitCode {
 
 /// Every area's bars, always in the same order.
 fn measure() -> Vec<Bar> {
-    simulator::measure()
+    let areas = [vectors::measure, simulator::measure];
+    areas.into_iter().flat_map(|measure| measure()).collect()
 }
 
 /// The bars with the median of each figure over the processes.

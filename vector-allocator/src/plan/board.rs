@@ -180,6 +180,21 @@ impl<'a> Board<'a> {
         })
     }
 
+    /// The harm that a piece has part in against those of `others` that are on the other side.
+    pub(super) fn harm_of(&self, piece: usize, others: impl Iterator<Item = usize>) -> Harm {
+        match self.pieces[piece].role {
+            Role::Guest | Role::Retaining => {
+                let dom0 = others.filter(|other| self.pieces[*other].role == Role::Dom0);
+                dom0.map(|dom0| self.harm(piece, dom0)).sum()
+            }
+            Role::Dom0 => {
+                let guests = others.filter(|other| self.pieces[*other].role.is_guest());
+                guests.map(|guest| self.harm(guest, piece)).sum()
+            }
+            Role::Bystander => Harm::default(),
+        }
+    }
+
     /// Whether two pieces stand against the demand on them.
     pub(super) fn is_inverted(&self, guest: usize, dom0: usize) -> bool {
         let (guest_piece, dom0_piece) = (&self.pieces[guest].source, &self.pieces[dom0].source);
@@ -268,7 +283,7 @@ impl Demand {
         match self {
             Self::Nothing => None,
             Self::Below => Some(dom0),
-            Self::ClassBelow => Vector::all().find(|vector| vector.class() == dom0.class()),
+            Self::ClassBelow => Vector::new(dom0.number() & 0xf0).ok(),
         }
     }
 
@@ -277,7 +292,7 @@ impl Demand {
         match self {
             Self::Nothing => None,
             Self::Below => Some(guest),
-            Self::ClassBelow => Vector::all().rfind(|vector| vector.class() == guest.class()),
+            Self::ClassBelow => Vector::new(guest.number() | 0x0f).ok(),
         }
     }
 }

@@ -23,6 +23,7 @@
 //! there before.
 
 mod arena;
+mod band;
 mod board;
 mod change;
 mod cover;

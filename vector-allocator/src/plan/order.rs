@@ -4,15 +4,24 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
+use crate::Vector;
+use crate::VectorSet;
 use crate::plan::board::Board;
 use crate::plan::board::Shift;
 use crate::plan::place::Placement;
 
 /// Carries a placement out on the board, one move after the other. Returns the moves and, for each, what undoes it.
 ///
+/// `acceptable` are the vectors a mover may have instead of the one placed: where all wait for each other, one of them
+/// takes such a vector if it is free. Nobody else was to have it, or he would not be waiting.
+///
 /// # Errors
 /// A mover of a circle for which there is no spare vector; the board is as it was.
-pub(super) fn sequence(board: &mut Board<'_>, mut waiting: Placement) -> Result<(Vec<Shift>, Vec<Shift>), usize> {
+pub(super) fn sequence(
+    board: &mut Board<'_>,
+    mut waiting: Placement,
+    acceptable: impl Fn(&Board<'_>, usize) -> VectorSet,
+) -> Result<(Vec<Shift>, Vec<Shift>), usize> {
     let mut done = Vec::with_capacity(waiting.len());
     let mut undo = Vec::with_capacity(waiting.len());
     let mut parked = BTreeSet::new();
@@ -22,6 +31,10 @@ pub(super) fn sequence(board: &mut Board<'_>, mut waiting: Placement) -> Result<
         let shift = match ready {
             Some(ready) => {
                 let (piece, vector) = waiting.remove(ready);
+                board.to_vector(piece, vector)
+            }
+            None if let Some((settling, vector)) = instead(board, &waiting, &acceptable) => {
+                let (piece, _) = waiting.remove(settling);
                 board.to_vector(piece, vector)
             }
             None => {
@@ -38,6 +51,18 @@ pub(super) fn sequence(board: &mut Board<'_>, mut waiting: Placement) -> Result<
         done.push(shift);
     }
     Ok((done, undo))
+}
+
+/// A waiting piece, by its place in the line, with a free vector that will do for good.
+fn instead(
+    board: &Board<'_>,
+    waiting: &Placement,
+    acceptable: impl Fn(&Board<'_>, usize) -> VectorSet,
+) -> Option<(usize, Vector)> {
+    waiting.iter().enumerate().find_map(|(at, (piece, _))| {
+        let free = board.free(&board.pieces[*piece].fresh);
+        acceptable(board, *piece).intersection(&free).lowest().map(|vector| (at, vector))
+    })
 }
 
 /// Moves one waiting piece to a spare vector, each piece once at most.

@@ -10,6 +10,7 @@ use crate::Pinning;
 use crate::Retarget;
 use crate::plan::Mended;
 use crate::plan::board::Board;
+use crate::plan::board::Harm;
 use crate::plan::board::Role;
 use crate::plan::lottery::Drawers;
 use crate::plan::lottery::Reach;
@@ -86,8 +87,9 @@ fn pin_guests(board: &mut Board<'_>, worth: Worth, pins: &mut Vec<Pin>) {
                 let pinned = Reach { cpus: to.clone(), is_settled: true };
                 against.iter().filter(|other| pinned.plays(&other.reach)).count()
             };
-            let candidates = [held, quiet].into_iter().filter(|to| !to.is_empty() && may_keep_to(board, piece, to));
-            let Some(to) = candidates.min_by_key(left) else { continue };
+            let candidates: Vec<CpuSet> =
+                [held, quiet].into_iter().filter(|to| !to.is_empty() && may_keep_to(board, piece, to)).collect();
+            let Some(to) = candidates.into_iter().min_by_key(left) else { continue };
             let is_worth_it = match worth {
                 Worth::All => left(&to) == 0,
                 Worth::Some => left(&to) < against.len(),
@@ -115,10 +117,25 @@ fn pin_dom0(board: &mut Board<'_>, pins: &mut Vec<Pin>) {
     }
 }
 
-/// Whether the goal lets the piece be kept to these CPUs.
-fn may_keep_to(board: &Board<'_>, piece: usize, to: &CpuSet) -> bool {
-    let piece = &board.pieces[piece];
-    piece.stays.is_none() && (board.goal.retarget == Retarget::Allowed || to.intersects(&piece.source.target))
+/// Whether the piece may be kept to these CPUs: without being sent elsewhere, or if the goal allows that and it does not
+/// meet worse there than where it is.
+fn may_keep_to(board: &mut Board<'_>, piece: usize, to: &CpuSet) -> bool {
+    if board.pieces[piece].stays.is_some() {
+        return false;
+    }
+    if to.intersects(&board.pieces[piece].source.target) {
+        return true;
+    }
+    if board.goal.retarget == Retarget::Forbidden {
+        return false;
+    }
+    let harm = |board: &Board<'_>| -> Harm { board.harm_of(piece, 0..board.pieces.len()) };
+    let here = harm(board);
+    let source = board.pieces[piece].source.clone();
+    keep_to(board, piece, to.clone());
+    let there = harm(board);
+    board.pieces[piece].source = source;
+    there <= here
 }
 
 /// Keeps the piece to `to`, and sends it to a CPU of those if it is not there.

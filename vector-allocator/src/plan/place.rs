@@ -33,6 +33,38 @@ pub(super) fn place(
     movers: &BTreeSet<usize>,
     pairs: &Pairs,
 ) -> Result<Placement, usize> {
+    let choices = choices(board, arena, movers, pairs);
+    let bar = retaining_bar(board, arena);
+    let placement = choose(board, &choices, bar, None)?;
+    let Err(mover) = in_order(board, arena, &placement, pairs) else { return Ok(placement) };
+    // Guests and dom0's sources that move past each other: a boundary between them decides where both may go.
+    for boundary in Vector::all() {
+        if let Ok(placement) = choose(board, &choices, bar, Some(boundary))
+            && in_order(board, arena, &placement, pairs).is_ok()
+        {
+            return Ok(placement);
+        }
+    }
+    Err(mover)
+}
+
+/// Finds a vector for each mover, dom0's at `boundary` or above it and guests' below.
+///
+/// # Errors
+/// The first mover that finds none.
+pub(super) fn place_around(
+    board: &mut Board<'_>,
+    arena: &Arena,
+    movers: &BTreeSet<usize>,
+    boundary: Vector,
+) -> Result<Placement, usize> {
+    let pairs = Pairs::default();
+    let choices = choices(board, arena, movers, &pairs);
+    choose(board, &choices, retaining_bar(board, arena), Some(boundary))
+}
+
+/// What each mover may have, the most constrained first.
+fn choices(board: &mut Board<'_>, arena: &Arena, movers: &BTreeSet<usize>, pairs: &Pairs) -> Vec<Choice> {
     let free: Vec<VectorSet> = movers.iter().map(|piece| board.free(&board.pieces[*piece].fresh)).collect();
     for piece in movers {
         board.lift(*piece);
@@ -50,19 +82,7 @@ pub(super) fn place(
         board.put(*piece);
     }
     choices.sort_by_key(|choice| choice.free.len() + choice.left_behind.len());
-
-    let bar = retaining_bar(board, arena);
-    let placement = choose(board, &choices, bar, None)?;
-    let Err(mover) = in_order(board, arena, &placement, pairs) else { return Ok(placement) };
-    // Guests and dom0's sources that move past each other: a boundary between them decides where both may go.
-    for boundary in Vector::all() {
-        if let Ok(placement) = choose(board, &choices, bar, Some(boundary))
-            && in_order(board, arena, &placement, pairs).is_ok()
-        {
-            return Ok(placement);
-        }
-    }
-    Err(mover)
+    choices
 }
 
 /// The vectors a mover may have beside everything that stays; other movers' vectors count as free.
@@ -72,7 +92,9 @@ fn allowed(board: &Board<'_>, arena: &Arena, mover: usize, movers: &BTreeSet<usi
     // The old vector stays taken until the new one is in use.
     vectors.remove(piece.source.vector);
     let stays = |other: &&usize| !movers.contains(*other);
-    if piece.role.is_guest() {
+    if piece.role == Role::Bystander {
+        vectors
+    } else if piece.role.is_guest() {
         let ceilings = arena.dom0.iter().filter(stays).filter(|dom0| !pairs.is_given_up(mover, **dom0));
         let ceilings = ceilings.filter_map(|dom0| {
             let source = &board.pieces[*dom0].source;
@@ -100,7 +122,7 @@ fn retaining_bar(board: &Board<'_>, arena: &Arena) -> Option<Vector> {
         Some(if free.outranks(piece.source.vector) { piece.source.vector } else { free })
     });
     let highest = lowest.max_by_key(|vector| vector.number())?;
-    Vector::all().rfind(|vector| vector.class() == highest.class())
+    Vector::new(highest.number() | 0x0f).ok()
 }
 
 /// Matches movers to vectors in the order of their preference: retaining guests lowest, dom0 highest, plain guests above
@@ -113,12 +135,12 @@ fn choose(
 ) -> Result<Placement, usize> {
     let ranked = |choice: &Choice, vectors: &VectorSet| -> Vec<usize> {
         let role = board.pieces[choice.piece].role;
-        let class_start = |vector: Vector| Vector::all().find(|first| first.class() == vector.class());
+        let class_start = |vector: Vector| Vector::new(vector.number() & 0xf0).ok();
         let vectors = match (role, boundary) {
-            (_, None) => *vectors,
+            (_, None) | (Role::Bystander, _) => *vectors,
             (Role::Retaining, Some(boundary)) => class_start(boundary).map_or(*vectors, |first| vectors.below(first)),
             (Role::Guest, Some(boundary)) => vectors.below(boundary),
-            (Role::Dom0 | Role::Bystander, Some(boundary)) => vectors.difference(&vectors.below(boundary)),
+            (Role::Dom0, Some(boundary)) => vectors.difference(&vectors.below(boundary)),
         };
         match (role, bar) {
             (Role::Dom0 | Role::Bystander, _) => vectors.iter().rev().map(Vector::index).collect(),

@@ -1,5 +1,6 @@
 //! The finished board as moves with their reasons and inversions with what stops their mending.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::Chance;
@@ -7,7 +8,6 @@ use crate::CpuSet;
 use crate::InversionKind;
 use crate::SourceId;
 use crate::When;
-use crate::crowd::Crowd;
 use crate::inversion::harms;
 use crate::plan::Change;
 use crate::plan::Constraint;
@@ -15,6 +15,7 @@ use crate::plan::Mended;
 use crate::plan::Move;
 use crate::plan::Place;
 use crate::plan::Remaining;
+use crate::plan::arena::Arena;
 use crate::plan::arena::arenas;
 use crate::plan::board::Board;
 use crate::plan::board::Role;
@@ -58,35 +59,34 @@ const fn is_drawn(kind: InversionKind) -> bool {
     matches!(kind, InversionKind::Possible(Chance::VectorDrawn))
 }
 
-/// Both sides as they started, to look up who could meet whom.
+/// Who could meet whom at the start.
 struct Sides {
-    guests: Crowd,
-    dom0: Crowd,
+    arenas: Vec<Arena>,
+    /// The arena of each piece that has a part in one.
+    of_piece: BTreeMap<usize, usize>,
 }
 
 impl Sides {
     fn of(start: &Board<'_>) -> Self {
-        let roles = |belongs: fn(Role) -> bool| {
-            Crowd::of(&start.host.sources, |source| {
-                let role = if source.owner.is_guest() { Role::Guest } else { Role::Dom0 };
-                source.is_bound() && source.owner != crate::Owner::System && belongs(role)
-            })
-        };
-        Self { guests: roles(Role::is_guest), dom0: roles(|role| role == Role::Dom0) }
+        let arenas = arenas(start);
+        let mut of_piece = BTreeMap::new();
+        for (number, arena) in arenas.iter().enumerate() {
+            of_piece.extend(arena.guests.iter().chain(&arena.dom0).map(|piece| (*piece, number)));
+        }
+        Self { arenas, of_piece }
     }
 
     /// A move of `piece`, with those inversions but lotteries that are there no more.
     fn moved(&self, start: &Board<'_>, end: &Board<'_>, piece: usize, change: Change) -> Move {
         let source = &start.pieces[piece].source;
         let is_guest = start.pieces[piece].role.is_guest();
-        let others = match start.pieces[piece].role {
-            Role::Bystander => &Crowd::default(),
-            Role::Dom0 => &self.guests,
-            Role::Guest | Role::Retaining => &self.dom0,
-        };
+        let others = self.of_piece.get(&piece).map_or(&[][..], |arena| match is_guest {
+            true => &self.arenas[*arena].dom0[..],
+            false => &self.arenas[*arena].guests[..],
+        });
         let mut mends = Vec::new();
         let mut more = 0;
-        for other in others.groups_meeting(source).into_iter().flat_map(|group| others.members(group)) {
+        for other in others {
             let (guest, dom0) = if is_guest { (piece, *other) } else { (*other, piece) };
             for kind in ended(start, end, guest, dom0).filter(|kind| !is_drawn(*kind)) {
                 if mends.len() < Move::LISTED {

@@ -17,7 +17,7 @@ pub(super) fn rescue(board: &mut Board<'_>, arena: &Arena, shifts: &mut Vec<Shif
     let pieces: Vec<usize> = arena.guests.iter().chain(&arena.dom0).copied().collect();
     // Every move lessens the harm, but each piece gets one at most, so that the work is bounded by the arena's size.
     for piece in pieces {
-        if board.pieces[piece].stays.is_some() || harm_of(board, arena, piece) == Harm::default() {
+        if board.pieces[piece].stays.is_some() || harm_inside(board, arena, piece) == Harm::default() {
             continue;
         }
         if let Some(shift) = better_place(board, arena, piece) {
@@ -27,35 +27,17 @@ pub(super) fn rescue(board: &mut Board<'_>, arena: &Arena, shifts: &mut Vec<Shif
     }
 }
 
-/// The harm a piece has part in, against every source of the other side on the board.
-fn harm_of(board: &Board<'_>, arena: &Arena, piece: usize) -> Harm {
-    match board.pieces[piece].role.is_guest() {
-        true => arena.dom0.iter().map(|dom0| board.harm(piece, *dom0)).sum(),
-        false => arena.guests.iter().map(|guest| board.harm(*guest, piece)).sum(),
-    }
-}
-
-/// As [`harm_of`], for a place outside the arena as well.
-fn harm_anywhere(board: &Board<'_>, piece: usize) -> Harm {
-    let others = 0..board.pieces.len();
-    match board.pieces[piece].role.is_guest() {
-        true => others.filter(|other| is_dom0(board, *other)).map(|dom0| board.harm(piece, dom0)).sum(),
-        false => {
-            others.filter(|other| board.pieces[*other].role.is_guest()).map(|guest| board.harm(guest, piece)).sum()
-        }
-    }
-}
-
-fn is_dom0(board: &Board<'_>, piece: usize) -> bool {
-    board.pieces[piece].role == super::board::Role::Dom0
+/// The harm a piece has part in against its arena.
+fn harm_inside(board: &Board<'_>, arena: &Arena, piece: usize) -> Harm {
+    board.harm_of(piece, arena.guests.iter().chain(&arena.dom0).copied())
 }
 
 /// A place where the piece does, or takes, less harm.
 fn better_place(board: &mut Board<'_>, arena: &Arena, piece: usize) -> Option<Shift> {
-    let now = harm_of(board, arena, piece);
+    let now = harm_inside(board, arena, piece);
     let here = extreme_vector(board, piece, &board.pieces[piece].fresh).map(|vector| board.to_vector(piece, vector));
     if let Some(shift) = here
-        && tried(board, &shift, |board| harm_of(board, arena, piece)) < now
+        && tried(board, &shift, |board| harm_inside(board, arena, piece)) < now
     {
         return Some(shift);
     }
@@ -68,7 +50,7 @@ fn better_place(board: &mut Board<'_>, arena: &Arena, piece: usize) -> Option<Sh
         let holders = CpuSet::single(cpu);
         let Some(vector) = extreme_vector(board, piece, &holders) else { continue };
         let shift = Shift { piece, vector, target: holders.clone(), holders };
-        if tried(board, &shift, |board| harm_anywhere(board, piece)) < now {
+        if tried(board, &shift, |board| board.harm_of(piece, 0..board.pieces.len())) < now {
             return Some(shift);
         }
     }

@@ -6,8 +6,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::Retarget;
+use crate::VectorSet;
 use crate::meeting::covers;
 use crate::plan::arena::Arena;
+use crate::plan::band;
 use crate::plan::board::Board;
 use crate::plan::board::Harm;
 use crate::plan::board::Shift;
@@ -18,6 +20,7 @@ use crate::plan::order::sequence;
 use crate::plan::pairs::Mender;
 use crate::plan::pairs::Pairs;
 use crate::plan::place::place;
+use crate::plan::place::place_around;
 use crate::plan::rescue::rescue;
 
 /// What was done to an arena.
@@ -35,12 +38,14 @@ pub(super) fn settle(board: &mut Board<'_>, arena: &Arena, start: &Board<'_>, bu
     if before.is_empty() {
         return Settled { shifts: Vec::new(), lower_bound: 0 };
     }
+    if let Some(settled) = settle_by_band(board, arena, &before, start) {
+        return settled;
+    }
     let (mut shifts, mut undo) = mend(board, arena, &before);
     rescue(board, arena, &mut shifts, &mut undo);
 
     let mended: Vec<_> = before.iter().copied().filter(|(guest, dom0)| !board.is_inverted(*guest, *dom0)).collect();
-    // What a pin brought about could have been avoided by another pin, so it proves nothing.
-    let given: Vec<_> = mended.iter().copied().filter(|(guest, dom0)| start.is_inverted(*guest, *dom0)).collect();
+    let given = given(&mended, start);
     let lower_bound = conflicts(arena, &given).lower_bound();
     if mended.len() == before.len() && shifts.len() == lower_bound {
         return Settled { shifts, lower_bound };
@@ -64,6 +69,29 @@ pub(super) fn settle(board: &mut Board<'_>, arena: &Arena, start: &Board<'_>, bu
         board.shift_logged(shift);
     }
     Settled { shifts, lower_bound }
+}
+
+/// Mends an arena where everyone meets everyone by the cheapest boundary; none if it is no such arena.
+fn settle_by_band(
+    board: &mut Board<'_>,
+    arena: &Arena,
+    before: &[(usize, usize)],
+    start: &Board<'_>,
+) -> Option<Settled> {
+    let band = band::cheapest(board, arena)?;
+    let placement = place_around(board, arena, &band.movers, band.boundary).ok()?;
+    let (shifts, _) = sequence(board, placement, |board, piece| band.open_to(board.pieces[piece].role)).ok()?;
+    let is_given = before.iter().all(|(guest, dom0)| start.is_inverted(*guest, *dom0));
+    let lower_bound = match is_given && cannot_leave(board, arena) {
+        true => band.movers.len(),
+        false => conflicts(arena, &given(before, start)).lower_bound(),
+    };
+    Some(Settled { shifts, lower_bound })
+}
+
+/// The pairs that were inverted at the start: what a pin brought about could have been avoided by another pin.
+fn given(pairs: &[(usize, usize)], start: &Board<'_>) -> Vec<(usize, usize)> {
+    pairs.iter().copied().filter(|(guest, dom0)| start.is_inverted(*guest, *dom0)).collect()
 }
 
 /// Whether no piece of the arena may be sent out of it, so that a search inside leaves nothing out.
@@ -102,7 +130,7 @@ fn mend(board: &mut Board<'_>, arena: &Arena, inverted: &[(usize, usize)]) -> (V
             return (Vec::new(), Vec::new());
         }
         let failed = match place(board, arena, &movers, &pairs) {
-            Ok(placement) => match sequence(board, placement) {
+            Ok(placement) => match sequence(board, placement, |_, _| VectorSet::EMPTY) {
                 Ok(done) => return done,
                 Err(piece) => piece,
             },

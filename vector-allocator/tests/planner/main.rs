@@ -3,4 +3,6 @@
 mod brute_force;
 mod hosts;
 mod inversions;
+mod large;
+mod pins;
 mod recorded;
