@@ -76,7 +76,7 @@ pub(crate) struct Offer {
 
 impl VectorAllocator {
     /// The most CPUs a host may have.
-    #[expect(clippy::cast_possible_truncation, reason = "8192")]
+    #[expect(clippy::cast_possible_truncation, reason = "4096")]
     pub const MAX_CPUS: u32 = Levels::MAX_PLACES as u32;
 
     /// An arbiter of a host with `cpus` CPUs of which `online` can take interrupts.
@@ -154,6 +154,7 @@ impl VectorAllocator {
     }
 
     /// Takes a seat for a new lease.
+    #[inline(always)]
     pub(crate) fn seat(
         &mut self,
         owner: Owner,
@@ -168,6 +169,7 @@ impl VectorAllocator {
     }
 
     /// The seat the policy chooses; nothing is taken yet but the cursor's step.
+    #[inline(always)]
     pub(crate) fn offer(&mut self, rank: Rank, affinity: &CpuSet) -> Result<Offer, AllocateError> {
         let found = match self.policy {
             Policy::XenCursor => self.next_by_cursor(affinity),
@@ -204,9 +206,13 @@ impl VectorAllocator {
     }
 
     /// The seat of `vector` on all online members of `place`; its target is the first of them in `affinity`.
+    #[inline]
     pub(crate) fn offer_at(&self, id: PlaceId, vector: Vector, affinity: &CpuSet) -> Offer {
         let place = self.occupancy.place(id);
-        let wanted = self.occupancy.within(id, place.online, affinity);
+        let wanted = match self.occupancy.model {
+            DestinationModel::Physical => 0,
+            DestinationModel::Logical { .. } => self.occupancy.within(id, place.online, affinity),
+        };
         let target = CpuId(place.first.0 + if wanted == 0 { 0 } else { wanted.trailing_zeros() });
         let seat = Seat { place: id, vector, claim: Claim::Free, standing: Standing::Ordered, members: place.online };
         Offer { seat, target }
@@ -325,18 +331,19 @@ impl VectorAllocator {
     /// # Errors
     /// [`StaleLease`] if it was released before.
     pub fn release(&mut self, lease: Lease) -> Result<(), StaleLease> {
-        match self.leases.remove(lease)? {
-            Tenancy::Seated(mut tenant) => {
-                self.occupancy.vacate(&mut tenant.seat, u64::MAX, tenant.rank);
-                if let Some(old) = tenant.moving {
-                    self.orphans.push((old.from, tenant.rank));
+        match self.leases.get(lease)? {
+            Tenancy::Seated(Tenant { seat, rank, moving, .. }) => {
+                let (mut seat, rank) = (*seat, *rank);
+                if let Some(old) = moving {
+                    self.orphans.push((old.from, rank));
                 }
+                self.occupancy.vacate(&mut seat, u64::MAX, rank);
             }
             Tenancy::Everywhere(notified) => {
                 self.notifying.remove(notified.vector);
             }
         }
-        Ok(())
+        self.leases.remove(lease)
     }
 
     /// Whose a lease is, and how its source signals.

@@ -40,7 +40,10 @@ impl CpuSet {
     /// CPUs 0 to `count` − 1.
     #[must_use]
     pub fn first_n(count: u32) -> Self {
-        Self(BitVec::repeat(true, count as usize))
+        // Not `BitVec::repeat`: it sets the bits past the end as well, and `words` shows them.
+        let mut bits = BitVec::repeat(false, count as usize);
+        bits.fill(true);
+        Self(bits)
     }
 
     /// The set with one member.
@@ -202,6 +205,16 @@ mod tests {
             assert_eq!(x.is_subset(&y), a.is_subset(&b));
             assert_eq!(x.first().map(|cpu| cpu.0), a.first().copied());
         }
+    }
+
+    #[test]
+    fn bits_past_the_last_member_are_clear_however_a_set_is_made() {
+        assert_eq!(CpuSet::first_n(4).words(), [0xf]);
+        let mut grown = CpuSet::first_n(2);
+        grown.insert(CpuId(65));
+        assert_eq!(grown.words(), [0b11, 0b10]);
+        assert!(!CpuSet::first_n(2).intersects(&CpuSet::single(CpuId(2))));
+        assert_eq!(CpuSet::from_words(&[0b101, 1]), [0, 2, 64].into_iter().map(CpuId).collect());
     }
 
     #[test]

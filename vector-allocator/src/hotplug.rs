@@ -10,8 +10,10 @@ use crate::VectorAllocator;
 use crate::VectorSet;
 use crate::lease::Tenancy;
 use crate::lease::Tenant;
+use crate::occupancy::Occupancy;
 use crate::seat::Claim;
 use crate::seat::Moving;
+use crate::seat::Seat;
 use crate::seat::Standing;
 
 /// What taking a CPU offline came to.
@@ -55,31 +57,12 @@ impl VectorAllocator {
         }
         self.occupancy.take_offline(cpu);
         self.drop_orphans(cpu);
-        let mut evacuation = Evacuation::default();
+        // All leave before the first looks for a new seat: in a cluster, what one leaves another may be given.
         let leases: Vec<Lease> = self.leases.iter().map(|(lease, _)| lease).collect();
-        for lease in leases {
-            match self.leases.get_mut(lease) {
-                Ok(Tenancy::Seated(tenant)) => {
-                    let tenant = *tenant;
-                    self.evacuate(lease, tenant, cpu, pending, &mut evacuation);
-                }
-                Ok(Tenancy::Everywhere(notified)) => {
-                    notified.holders.remove(cpu);
-                    if notified.holders.is_empty() {
-                        notified.holders.clone_from(&self.occupancy.online);
-                    }
-                    let went = notified.target == cpu;
-                    if went {
-                        notified.target = notified.holders.first().unwrap_or(CpuId::BOOT);
-                        evacuation.moved.push(lease);
-                    }
-                    if went && pending.contains(notified.vector) {
-                        let (vector, to) = (notified.vector, notified.target);
-                        evacuation.forwards.push(Forward { lease, waited_on: vector, vector, to });
-                    }
-                }
-                Err(_) => {}
-            }
+        let leaving: Vec<Leaver> = leases.into_iter().filter_map(|lease| self.leave(lease, cpu)).collect();
+        let mut evacuation = Evacuation::default();
+        for leaver in leaving {
+            self.resettle(&leaver, pending, &mut evacuation);
         }
         debug_assert_eq!(self.check(), Ok(()));
         Ok(evacuation)
@@ -98,44 +81,80 @@ impl VectorAllocator {
         self.orphans.retain(|(seat, _)| seat.members != 0);
     }
 
-    /// Moves one lease off `cpu`, if it is on it.
-    fn evacuate(&mut self, lease: Lease, mut tenant: Tenant, cpu: CpuId, pending: &VectorSet, out: &mut Evacuation) {
+    /// Takes what a lease holds on `cpu` from it; none if it holds nothing there.
+    fn leave(&mut self, lease: Lease, cpu: CpuId) -> Option<Leaver> {
         let (place, bit) = (self.occupancy.place_of(cpu), self.occupancy.bit_of(cpu));
-        let mut waited_on = Vec::new();
-        if let Some(Moving { mut from, phase }) = tenant.moving
-            && from.place == place
-            && from.members & bit != 0
-        {
-            waited_on.push(from.vector);
-            self.occupancy.vacate(&mut from, bit, tenant.rank);
-            tenant.moving = (from.members != 0).then_some(Moving { from, phase });
-        }
-        if tenant.seat.place == place && tenant.seat.members & bit != 0 {
-            waited_on.push(tenant.seat.vector);
-            let (vector, target) = (tenant.seat.vector, tenant.target);
-            if self.reseat(lease, &mut tenant, bit) {
-                if (tenant.seat.vector, tenant.target) != (vector, target) {
-                    out.moved.push(lease);
+        let on_cpu = |seat: &Seat| seat.place == place && seat.members & bit != 0;
+        let mut leaver = Leaver { lease, cpu, old_vector: None, vector: None };
+        match self.leases.get_mut(lease) {
+            Ok(Tenancy::Seated(tenant)) => {
+                if let Some(Moving { from, .. }) = &mut tenant.moving
+                    && on_cpu(from)
+                {
+                    leaver.old_vector = Some(from.vector);
+                    self.occupancy.vacate(from, bit, tenant.rank);
                 }
-            } else {
-                out.stranded.push(lease);
-                waited_on.clear();
+                tenant.moving = tenant.moving.filter(|old| old.from.members != 0);
+                if on_cpu(&tenant.seat) {
+                    leaver.vector = Some(tenant.seat.vector);
+                    if tenant.seat.members == bit {
+                        strand(&mut self.occupancy, tenant);
+                    } else {
+                        self.occupancy.vacate(&mut tenant.seat, bit, tenant.rank);
+                    }
+                }
             }
+            Ok(Tenancy::Everywhere(notified)) => {
+                leaver.vector = notified.holders.remove(cpu).then_some(notified.vector);
+                if notified.holders.is_empty() {
+                    notified.holders.clone_from(&self.occupancy.online);
+                }
+            }
+            Err(_) => {}
         }
-        let (vector, to) = (tenant.seat.vector, tenant.target);
-        let waiting = waited_on.into_iter().filter(|vector| pending.contains(*vector));
-        out.forwards.extend(waiting.map(|waited_on| Forward { lease, waited_on, vector, to }));
-        // The lease was looked up to get here, so it is there to be stored.
-        let stored = self.settle(lease, tenant);
-        debug_assert!(stored.is_ok());
+        (leaver.vector.is_some() || leaver.old_vector.is_some()).then_some(leaver)
     }
 
-    /// Gives a tenant whose CPU (`bit` of its place) has gone a place to be; whether there was one.
-    fn reseat(&mut self, lease: Lease, tenant: &mut Tenant, bit: u64) -> bool {
+    /// Finds a leaver a new target, and what waited on the CPU its way there.
+    fn resettle(&mut self, leaver: &Leaver, pending: &VectorSet, out: &mut Evacuation) {
+        let lease = leaver.lease;
+        let (before, now) = match self.leases.get_mut(lease) {
+            Ok(Tenancy::Seated(tenant)) => {
+                let mut tenant = *tenant;
+                let before = (tenant.seat.vector, tenant.target);
+                if leaver.vector.is_some() && !self.reseat(lease, &mut tenant) {
+                    out.stranded.push(lease);
+                    return;
+                }
+                if let Ok(stored) = self.leases.get_mut(lease) {
+                    *stored = Tenancy::Seated(tenant);
+                }
+                (before, (tenant.seat.vector, tenant.target))
+            }
+            Ok(Tenancy::Everywhere(notified)) => {
+                let before = (notified.vector, notified.target);
+                if notified.target == leaver.cpu {
+                    notified.target = notified.holders.first().unwrap_or(CpuId::BOOT);
+                }
+                (before, (notified.vector, notified.target))
+            }
+            Err(_) => return,
+        };
+        if now != before {
+            out.moved.push(lease);
+        }
+        let (vector, to) = now;
+        // A vector shared by a cluster may wait on a CPU it was not sent to last; it waits nonetheless.
+        let waited =
+            [leaver.old_vector, leaver.vector].into_iter().flatten().filter(|waited| pending.contains(*waited));
+        out.forwards.extend(waited.map(|waited_on| Forward { lease, waited_on, vector, to }));
+    }
+
+    /// Gives a tenant whose CPU has gone a target that is online; whether there was one.
+    fn reseat(&mut self, lease: Lease, tenant: &mut Tenant) -> bool {
         let affinity = self.leases.affinity(lease).intersection(&self.occupancy.online);
         let wanted = if affinity.is_empty() { self.occupancy.online.clone() } else { affinity };
         if let Some(target) = self.reachable(&tenant.seat, tenant.target, &wanted) {
-            self.occupancy.vacate(&mut tenant.seat, bit, tenant.rank);
             tenant.target = target;
             return true;
         }
@@ -148,27 +167,16 @@ impl VectorAllocator {
             return true;
         }
         let anywhere = self.occupancy.online.clone();
-        match self.offer_again(tenant, &wanted).or_else(|_| self.offer_again(tenant, &anywhere)) {
-            Ok(offer) => {
-                self.occupancy.take(&offer.seat, tenant.rank);
-                self.occupancy.vacate(&mut tenant.seat, u64::MAX, tenant.rank);
-                (tenant.seat, tenant.target) = (offer.seat, offer.target);
-                true
-            }
-            Err(_) => {
-                self.strand(tenant);
-                false
-            }
-        }
-    }
-
-    /// Leaves a tenant on CPUs that have gone. Its vector may be leased to others in its cluster, so it leaves the order.
-    fn strand(&mut self, tenant: &mut Tenant) {
-        let seat = &mut tenant.seat;
-        if seat.standing == Standing::Ordered && seat.claim == Claim::Free {
-            self.occupancy.clear_band(seat.place, tenant.rank, seat.vector);
-            seat.standing = Standing::Inherited;
-        }
+        let Ok(offer) = self.offer_again(tenant, &wanted).or_else(|_| self.offer_again(tenant, &anywhere)) else {
+            // Out of its affinity, but on its old vector, is better than nowhere.
+            let target = self.reachable(&tenant.seat, tenant.target, &anywhere);
+            tenant.target = target.unwrap_or(tenant.target);
+            return target.is_some();
+        };
+        self.occupancy.take(&offer.seat, tenant.rank);
+        self.occupancy.vacate(&mut tenant.seat, u64::MAX, tenant.rank);
+        (tenant.seat, tenant.target) = (offer.seat, offer.target);
+        true
     }
 
     /// Puts a CPU into use. Nothing moves to it by itself; stranded leases on it work again.
@@ -183,5 +191,25 @@ impl VectorAllocator {
         self.occupancy.bring_online(cpu);
         debug_assert_eq!(self.check(), Ok(()));
         Ok(())
+    }
+}
+
+/// A lease that held something on the CPU that went.
+struct Leaver {
+    lease: Lease,
+    cpu: CpuId,
+    /// The vector a move left there.
+    old_vector: Option<Vector>,
+    /// The vector it has now, if that was taken there.
+    vector: Option<Vector>,
+}
+
+/// Leaves a tenant with a seat on CPUs that have gone. Others in its cluster may be given the vector, so it leaves the
+/// order.
+fn strand(occupancy: &mut Occupancy, tenant: &mut Tenant) {
+    let seat = &mut tenant.seat;
+    if seat.standing == Standing::Ordered && seat.claim == Claim::Free {
+        occupancy.clear_band(seat.place, tenant.rank, seat.vector);
+        seat.standing = Standing::Inherited;
     }
 }

@@ -15,6 +15,7 @@ use crate::VectorLayout;
 use crate::VectorSet;
 use crate::bands::Bands;
 use crate::levels::Ascending;
+use crate::levels::LEVELS;
 use crate::levels::Levels;
 use crate::seat::Claim;
 use crate::seat::PlaceId;
@@ -39,17 +40,12 @@ pub(crate) struct Occupancy {
     mask: Vec<u64>,
 }
 
-/// One CPU or one cluster.
+/// One CPU or one cluster. What every lease reads and writes comes first, on one cache line.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Place {
     /// Neither taken on an online member nor reserved.
     pub(crate) free: VectorSet,
-    /// Reserved for managed sources and not leased.
-    pub(crate) reserved: VectorSet,
-    /// Reserved for managed sources, leased or not.
-    pub(crate) managed: VectorSet,
-    /// What the layout lets be leased here.
-    pub(crate) pool: VectorSet,
     pub(crate) first: CpuId,
     /// Online members: bit k is the k-th CPU.
     pub(crate) online: u64,
@@ -62,6 +58,12 @@ pub(crate) struct Place {
     pub(crate) managed_leases: u32,
     /// Whether the count is in force: from the first time online.
     pub(crate) counted: Counted,
+    /// Reserved for managed sources and not leased.
+    pub(crate) reserved: VectorSet,
+    /// Reserved for managed sources, leased or not.
+    pub(crate) managed: VectorSet,
+    /// What the layout lets be leased here.
+    pub(crate) pool: VectorSet,
 }
 
 /// Whether a place's count of vectors left has begun.
@@ -147,14 +149,22 @@ impl Occupancy {
 
     #[inline]
     fn emptiest_of(&self, mask: &[u64], suits: impl Fn(&Self, PlaceId) -> bool) -> Option<PlaceId> {
-        let mut levels = self.levels.descending();
         let id = |index: usize| u32::try_from(index).map(PlaceId).ok();
-        let mut on = |level: usize| self.levels.members(level, mask).filter_map(id).find(|place| suits(self, *place));
-        if let Some(found) = levels.next().and_then(&mut on) {
+        let on = |level: usize| {
+            self.levels.find(level, mask, |index| id(index).is_some_and(|place| suits(self, place))).and_then(id)
+        };
+        let mut level = self.levels.below(LEVELS)?;
+        if let Some(found) = on(level) {
             return Some(found);
         }
         if mask.iter().map(|word| word.count_ones()).sum::<u32>() > NARROW {
-            return levels.find_map(on);
+            while let Some(next) = self.levels.below(level) {
+                level = next;
+                if let Some(found) = on(level) {
+                    return Some(found);
+                }
+            }
+            return None;
         }
         let mut best = None;
         let mut most = 0;
@@ -173,14 +183,11 @@ impl Occupancy {
     }
 
     /// Takes a seat; whoever calls has made sure that it is free.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, seat: &Seat, rank: Rank) {
         match seat.claim {
-            Claim::Free => {
-                if self.places[seat.place.index()].free.remove(seat.vector) {
-                    self.recount(seat.place, -1);
-                }
-            }
+            Claim::Free if self.places[seat.place.index()].free.remove(seat.vector) => self.recount(seat.place, -1),
+            Claim::Free => {}
             Claim::Managed => {
                 self.places[seat.place.index()].reserved.remove(seat.vector);
                 self.places[seat.place.index()].managed_leases += 1;
@@ -201,7 +208,7 @@ impl Occupancy {
     }
 
     /// Gives up `members` of a seat; with the last of them the vector is free again, or back in the reservation.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn vacate(&mut self, seat: &mut Seat, members: u64, rank: Rank) {
         if !self.held.is_empty() {
             for cpu in cpu_ids(self.places[seat.place.index()].first, seat.members & members) {
@@ -223,8 +230,15 @@ impl Occupancy {
         }
     }
 
+    #[inline]
     fn release_if_unheld(&mut self, seat: &Seat) {
-        let place = &self.places[seat.place.index()];
+        let place = &mut self.places[seat.place.index()];
+        if self.held.is_empty() {
+            if place.free.insert(seat.vector) {
+                self.recount(seat.place, 1);
+            }
+            return;
+        }
         let held = cpu_ids(place.first, place.online)
             .any(|cpu| self.held.get(cpu.index()).is_some_and(|held| held.contains(seat.vector)));
         if !held && self.places[seat.place.index()].free.insert(seat.vector) {
@@ -233,7 +247,7 @@ impl Occupancy {
     }
 
     /// Counts `change` more vectors left and keeps the place on its level.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recount(&mut self, id: PlaceId, change: i32) {
         let place = &mut self.places[id.index()];
         if place.counted == Counted::NotYet {
@@ -243,8 +257,7 @@ impl Occupancy {
         place.available = before.saturating_add_signed(change);
         if place.online != 0 {
             let after = place.available;
-            self.levels.remove(id.index(), before);
-            self.levels.insert(id.index(), after);
+            self.levels.shift(id.index(), before, after);
         }
     }
 

@@ -36,6 +36,9 @@ pub struct RunResult {
     pub scheduling: Vec<Waiting>,
     /// What happened on each CPU; empty unless asked for.
     pub timeline: Vec<Lane>,
+    /// Whether spans are missing from the timeline because it reached its limit.
+    #[serde(default)]
+    pub timeline_is_cut: bool,
 }
 
 /// One source's share.
@@ -59,6 +62,9 @@ pub struct SourceResult {
     pub completed: u64,
     /// How often it was moved to another CPU or vector.
     pub moves: u64,
+    /// How often it could not be moved because no vector was left at the other CPU.
+    #[serde(default)]
+    pub failed_moves: u64,
     /// How often it was throttled by the storm guard.
     pub throttled: u64,
     /// From raise to the owner's handler.

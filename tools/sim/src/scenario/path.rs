@@ -1,0 +1,103 @@
+//! Which way an interrupt takes: as the scenario says, or as the engine to compare says.
+
+use carillon_machine::MachineConfig;
+use carillon_machine::Path;
+use carillon_machine::VcpuRef;
+use vector_allocator::Vector;
+use vector_allocator::VectorSet;
+
+use super::DeliveryPath;
+use super::Engine;
+use super::Fault;
+use super::Place;
+use super::Source;
+use super::SourceKind;
+use super::fault::What;
+use super::setup::span;
+
+/// The kind and path of a source under an engine. Engines are for guests' devices: software events, dom0's and the
+/// hypervisor's own sources stay as they are.
+pub(super) fn choose(
+    engine: Engine,
+    index: usize,
+    source: &Source,
+    handler: Option<VcpuRef>,
+    machine: &MachineConfig,
+) -> Result<(vector_allocator::SourceKind, Path), Fault> {
+    let refuse = |reason| Place::Source(index, "path").fault(What::Path { label: source.label.clone(), reason });
+    let handler_span = span(source.handler_us);
+    let Some(to) = handler else {
+        let interruptible = match source.path {
+            DeliveryPath::Event => false,
+            DeliveryPath::Interruptible => true,
+            DeliveryPath::Remapped | DeliveryPath::Posted => return Err(refuse(NEEDS_DOMAIN)),
+        };
+        return Ok((kind_of(source.kind), Path::Hypervisor { handler: handler_span, interruptible }));
+    };
+    let is_guests_device = to.domain.0 != 0 && source.kind != SourceKind::Software;
+    let wanted = match engine {
+        Engine::Event if is_guests_device => DeliveryPath::Event,
+        Engine::Remapped if is_guests_device => DeliveryPath::Remapped,
+        // The IOMMU posts messages only; a pin has none (answers: level-triggered sources keep a host vector).
+        Engine::Posted if is_guests_device && source.kind == SourceKind::Level => DeliveryPath::Remapped,
+        Engine::Posted if is_guests_device => DeliveryPath::Posted,
+        _ => source.path,
+    };
+    match wanted {
+        DeliveryPath::Event => Ok((kind_of(source.kind), Path::EventChannel { to, handler: handler_span })),
+        DeliveryPath::Interruptible => Err(refuse(NEEDS_HYPERVISOR)),
+        DeliveryPath::Remapped if source.kind == SourceKind::Software => Err(refuse(SOFTWARE)),
+        DeliveryPath::Posted if source.kind == SourceKind::Software => Err(refuse(SOFTWARE)),
+        DeliveryPath::Posted if source.kind == SourceKind::Level => Err(refuse(LEVEL_POSTED)),
+        DeliveryPath::Remapped => {
+            let guest_vector = guest_vector(index, source, to, machine)?;
+            Ok((kind_of(source.kind), Path::Remapped { to, guest_vector, handler: handler_span }))
+        }
+        DeliveryPath::Posted => {
+            let guest_vector = guest_vector(index, source, to, machine)?;
+            let kind = vector_allocator::SourceKind::Posted;
+            Ok((kind, Path::Posted { to, guest_vector, handler: handler_span }))
+        }
+    }
+}
+
+const NEEDS_DOMAIN: &str = "the hypervisor's own source cannot be remapped or posted: expected a domain";
+const NEEDS_HYPERVISOR: &str = "only the hypervisor's own handlers are interruptible: expected no domain";
+const SOFTWARE: &str = "software raises no vector: expected the path \"event\"";
+const LEVEL_POSTED: &str = "a level-triggered pin cannot be posted: expected \"event\" or \"remapped\"";
+
+/// Whether a source on this path holds a host vector.
+pub(super) fn needs_vector(source: &Source, path: &Path) -> bool {
+    source.kind != SourceKind::Software && !matches!(path, Path::Posted { .. })
+}
+
+const fn kind_of(kind: SourceKind) -> vector_allocator::SourceKind {
+    match kind {
+        SourceKind::Edge | SourceKind::Software => vector_allocator::SourceKind::EdgeMaskable,
+        SourceKind::EdgeUnmaskable => vector_allocator::SourceKind::EdgeUnmaskable,
+        SourceKind::Level => vector_allocator::SourceKind::Level,
+    }
+}
+
+/// The guest vector given, or the lowest one from 0x30 on that no earlier source of the vCPU uses.
+fn guest_vector(index: usize, source: &Source, to: VcpuRef, machine: &MachineConfig) -> Result<Vector, Fault> {
+    if let Some(number) = source.guest_vector {
+        return Vector::new(number).map_err(|error| Place::Source(index, "guest_vector").fault(error));
+    }
+    let used: VectorSet = machine.sources.iter().filter_map(|other| vector_at(&other.path, to)).collect();
+    let free = Vector::all().find(|vector| vector.number() >= 0x30 && !used.contains(*vector));
+    let reason = || "all guest vectors of its vCPU are in use".to_owned();
+    free.ok_or_else(|| {
+        Place::Source(index, "guest_vector").fault(What::NoVector { label: source.label.clone(), reason: reason() })
+    })
+}
+
+/// The guest vector a path uses at a vCPU.
+fn vector_at(path: &Path, vcpu: VcpuRef) -> Option<Vector> {
+    match path {
+        Path::Remapped { to, guest_vector, .. } | Path::Posted { to, guest_vector, .. } if *to == vcpu => {
+            Some(*guest_vector)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,171 @@
+use carillon_machine::Path;
+use proptest::prelude::any;
+use proptest::proptest;
+use vector_allocator::CpuId;
+
+use super::Engine;
+use super::Scenario;
+use super::ScenarioError;
+use super::Shipped;
+
+const SMALL: &str = r#"name = "small"
+duration_ms = 1
+[host]
+cpus = 2
+[[domain]]
+id = 0
+name = "dom0"
+kind = "pv"
+vcpu = [{ copies = 2 }]
+[[domain]]
+id = 1
+name = "guest"
+kind = "hvm"
+vcpu = [{ affinity = "1" }]
+[[source]]
+id = 7
+label = "nic"
+domain = 1
+vector = 0x48
+path = "remapped"
+handler_us = 1
+"#;
+
+/// What is wrong with the small scenario when one of its lines is another, or one is added.
+fn complaint(line: &str, other: &str) -> String {
+    assert!(SMALL.contains(line), "{line:?} is in the small scenario");
+    let text = SMALL.replacen(line, other, 1);
+    Scenario::parse("small.toml", &text).expect_err("it is wrong").to_string()
+}
+
+#[test]
+fn every_scenario_shipped_is_one_and_reads_back_as_written() {
+    for shipped in Shipped::ALL {
+        let scenario = shipped.scenario().unwrap();
+        assert_eq!(scenario.name, shipped.name());
+        assert!(!scenario.expect.is_empty(), "{} says what is to be seen", shipped.name());
+        let again = Scenario::parse(shipped.name(), &scenario.to_toml().unwrap()).unwrap();
+        assert_eq!(again, scenario);
+    }
+    assert_eq!(Shipped::named("no such thing"), None);
+}
+
+#[test]
+fn errors_name_file_line_and_what_was_expected() {
+    let said = complaint("kind = \"hvm\"", "kind = \"vmm\"");
+    assert!(said.starts_with("small.toml:13: ") && said.contains("`pv` or `hvm`"), "{said}");
+    let said = complaint("cpus = 2", "cpus = 2\nspeed = 3");
+    assert!(said.starts_with("small.toml:5: ") && said.contains("unknown field `speed`"), "{said}");
+    let said = complaint("duration_ms = 1", "duration_ms = 1 1");
+    assert!(said.starts_with("small.toml:2: "), "{said}");
+    let said = complaint("affinity = \"1\"", "affinity = \"1-\"");
+    assert!(said.starts_with("small.toml:14: ") && said.contains("`0-3,6`"), "{said}");
+}
+
+#[test]
+fn faults_are_found_on_the_line_that_is_to_blame() {
+    let said = complaint("vector = 0x48", "vector = 0x0f");
+    assert_eq!(said, "small.toml:19: vector 0x0f is illegal: a local APIC accepts 0x10 to 0xff");
+    let said = complaint("domain = 1", "domain = 9");
+    assert_eq!(
+        said,
+        "small.toml:18: source \"nic\" belongs to domain 9, which is not there: expected the id of a [[domain]]"
+    );
+    let said = complaint("duration_ms = 1", "duration_ms = nan");
+    assert_eq!(said, "small.toml:2: duration_ms is NaN: expected 0.001 to 10000000");
+    let said = complaint("path = \"remapped\"", "path = \"remapped\"\nworkload.poisson = { rate_per_s = -1 }");
+    assert_eq!(said, "small.toml:21: workload parameter rate_per_s is -1: expected 0.001 to 100000000 per second");
+    let said = complaint("[host]\n", "[costs_ns]\nvmexit = 5\n[host]\n");
+    assert!(said.starts_with("small.toml:4: cost \"vmexit\": "), "{said}");
+    let said = complaint("path = \"remapped\"", "path = \"posted\"\nkind = \"level\"");
+    assert!(said.starts_with("small.toml:20: source \"nic\": a level-triggered pin cannot be posted"), "{said}");
+    let said = complaint(
+        "cpus = 2",
+        "cpus = 2\nlayout.custom = { boot_cpu = \"30-ef\", other_cpus = \"20-ef\", notification = \"ef\", system = \"f0-ff\" }",
+    );
+    assert!(said.starts_with("small.toml:5: vector EF is in two bands"), "{said}");
+    let said = complaint("label = \"nic\"", "label = \"nic\"\ncpu = 5");
+    assert!(said.starts_with("small.toml:16: source 7 targets CPU 5"), "{said}");
+    let said = complaint("affinity = \"1\"", "affinity = \"1\", copies = 4000000000");
+    assert!(said.starts_with("small.toml:14: vCPUs is "), "{said}");
+}
+
+#[test]
+fn copies_go_round_the_affinity_and_to_one_vcpu_each() {
+    let text = SMALL.replacen("kind = \"hvm\"\n", "kind = \"hvm\"\ncopies = 3\n", 1).replacen(
+        "affinity = \"1\"",
+        "copies = 2",
+        1,
+    );
+    let text =
+        text.replacen("label = \"nic\"\n", "label = \"nic\"\ncopies = 3\n", 1).replacen("vector = 0x48\n", "", 1);
+    let text = text.replacen("path = \"remapped\"", "kind = \"software\"", 1);
+    let setup = Scenario::parse("copies.toml", &text).unwrap().setup().unwrap();
+    let names: Vec<&str> = setup.machine.domains.iter().map(|domain| domain.name.as_str()).collect();
+    assert_eq!(names, ["dom0", "guest 0", "guest 1", "guest 2"]);
+    let starts: Vec<u32> =
+        setup.machine.domains[1..].iter().flat_map(|domain| &domain.vcpus).map(|vcpu| vcpu.start.0).collect();
+    assert_eq!(starts, [0, 1, 0, 1, 0, 1]);
+    let handlers: Vec<u16> =
+        setup.machine.sources.iter().filter_map(|source| source.path.handler()).map(|to| to.domain.0).collect();
+    assert_eq!(handlers, [1, 2, 3]);
+    assert_eq!(setup.workloads.len(), 3);
+}
+
+#[test]
+fn an_engine_changes_the_path_of_guests_devices_and_of_nothing_else() {
+    let question = Shipped::named("question-2013").unwrap().scenario().unwrap();
+    for engine in Engine::ALL {
+        let setup = Scenario { engine, ..question.clone() }.setup().unwrap();
+        let (nic, sas) = setup.machine.sources.split_last().unwrap();
+        assert!(sas.iter().all(|source| matches!(source.path, Path::EventChannel { .. })));
+        match (engine, nic.path) {
+            (Engine::Event, Path::EventChannel { .. }) => assert_eq!(nic.vector.unwrap().number(), 0x48),
+            (Engine::AsIs | Engine::Remapped, Path::Remapped { guest_vector, .. }) => {
+                assert_eq!((nic.vector.unwrap().number(), guest_vector.number()), (0x48, 0x80));
+            }
+            (Engine::Posted, Path::Posted { guest_vector, .. }) => {
+                assert_eq!((nic.vector, guest_vector.number()), (None, 0x80));
+            }
+            (engine, path) => panic!("{engine} gave {path:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_question_is_the_mails_word_for_word() {
+    let setup = Shipped::named("question-2013").unwrap().scenario().unwrap().setup().unwrap();
+    let mut sas: Vec<(u8, CpuId)> =
+        setup.machine.sources[..4].iter().map(|source| (source.vector.unwrap().number(), source.target)).collect();
+    assert_eq!(sas.iter().map(|(vector, _)| *vector).collect::<Vec<_>>(), [0x58, 0x68, 0x78, 0x88]);
+    assert_eq!(sas[0].1, CpuId(1), "CPU 1 carries 0x58");
+    sas.sort_by_key(|(_, cpu)| *cpu);
+    assert_eq!(sas.iter().map(|(_, cpu)| cpu.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(setup.machine.domains[1].vcpus.len(), 1);
+}
+
+#[test]
+fn a_scenario_that_is_not_there_is_an_error_that_names_it() {
+    let error = Scenario::read(std::path::Path::new("no/such/scenario.toml")).unwrap_err();
+    assert!(matches!(error, ScenarioError::Read { .. }));
+    assert!(error.to_string().contains("no/such/scenario.toml"));
+}
+
+proptest! {
+    /// A scenario is a file a user writes: whatever it holds, reading it ends, and with a line of the file.
+    #[test]
+    fn a_damaged_scenario_never_panics(place in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+        for shipped in [Shipped::named("question-2013").unwrap(), Shipped::named("retention").unwrap()] {
+            let mut bytes = shipped.text().as_bytes().to_vec();
+            let index = place.index(bytes.len());
+            bytes[index] = byte;
+            if cut {
+                bytes.truncate(index);
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            if let Err(ScenarioError::Fault { line, .. } | ScenarioError::Syntax { line, .. }) = Scenario::parse("damaged.toml", &text) {
+                assert!((1..=text.lines().count() + 1).contains(&line), "line {line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Where a recording's files are: in a directory, or in this program.
+
+use std::path::PathBuf;
+
+use crate::import::ImportError;
+use crate::import::Source;
+
+/// A recording that comes with the program: a real Xen 4.17.7 host with 4 CPUs, dom0 with two SAS controllers, and one
+/// guest with a network card passed through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Recorded {
+    /// The guest's card signals by MSI-X.
+    SasNic,
+    /// The guest's card signals by a level-triggered pin it shares with dom0.
+    SasIntx,
+}
+
+/// Where a recording's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Recording {
+    Directory(PathBuf),
+    Embedded(Recorded),
+}
+
+/// One embedded file: its name and its bytes.
+type Embedded = (&'static str, &'static [u8]);
+
+macro_rules! embedded {
+    ($directory:literal: $($file:literal),+ $(,)?) => {
+        &[$(($file, include_bytes!(concat!("../../data/", $directory, "/", $file)))),+]
+    };
+}
+
+const SAS_NIC: &[Embedded] = embedded!("xen-sas-nic":
+    "dump-M.txt", "dump-e.txt", "dump-i.txt", "dump-q.txt", "dump-z.txt", "ftrace-irq.txt.gz", "guest-interrupts.txt",
+    "interrupts-after.txt", "interrupts.txt", "lsevtchn-0.txt", "lsevtchn-1.txt", "pci.txt", "xentrace.bin.gz",
+    "xl-info.txt", "xl-list.txt", "xl-vcpu-list.txt",
+);
+
+const SAS_INTX: &[Embedded] = embedded!("xen-sas-intx":
+    "dump-M.txt", "dump-e.txt", "dump-i.txt", "dump-q.txt", "dump-z.txt", "ftrace-irq.txt.gz", "guest-interrupts.txt",
+    "interrupts-after.txt", "interrupts.txt", "lsevtchn-0.txt", "lsevtchn-1.txt", "pci.txt", "xentrace.bin.gz",
+    "xl-info.txt", "xl-list.txt", "xl-vcpu-list.txt",
+);
+
+impl Recorded {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::SasNic, Self::SasIntx];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SasNic => "xen-sas-nic",
+            Self::SasIntx => "xen-sas-intx",
+        }
+    }
+
+    const fn files(self) -> &'static [Embedded] {
+        match self {
+            Self::SasNic => SAS_NIC,
+            Self::SasIntx => SAS_INTX,
+        }
+    }
+}
+
+impl Recording {
+    /// What a person calls it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Directory(directory) => directory.display().to_string(),
+            Self::Embedded(recorded) => recorded.name().to_owned(),
+        }
+    }
+
+    /// The file `name`, plain or as `name.gz`; none if there is neither.
+    pub(crate) fn open(&self, name: &str) -> Result<Option<Source>, ImportError> {
+        for name in [name.to_owned(), format!("{name}.gz")] {
+            match self {
+                Self::Directory(directory) => {
+                    let path = directory.join(name);
+                    if path.exists() {
+                        return Source::read(&path).map(Some);
+                    }
+                }
+                Self::Embedded(recorded) => {
+                    if let Some((_, bytes)) = recorded.files().iter().find(|(file, _)| *file == name) {
+                        let full = format!("{}/{name}", recorded.name());
+                        let is_compressed = name.ends_with(".gz");
+                        let source =
+                            if is_compressed { Source::inflate(full, bytes)? } else { Source::new(full, *bytes) };
+                        return Ok(Some(source));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+}
