@@ -242,11 +242,12 @@ fn r97_no_vector_of_dom0_can_be_blocked_by_a_retaining_guest() {
         let layout = VectorLayout::xen(XenLayout::default());
         let all = CpuSet::first_n(2);
         let mut host = VectorAllocator::new(layout, DestinationModel::FLAT, 2, &all, Policy::BelowDom0, ack).unwrap();
-        let kinds = [SourceKind::Level, SourceKind::EdgeUnmaskable, SourceKind::EdgeMaskable];
-        let leases: Vec<Lease> = (0..180)
+        let kinds = [SourceKind::Level, SourceKind::EdgeUnmaskable];
+        // Until the two bands meet, in the middle of a class.
+        let leases: Vec<Lease> = (0..240)
             .filter_map(|turn| {
-                let owner = if turn % 2 == 0 { GUEST } else { Owner::Dom0 };
-                host.allocate(owner, kinds[turn % 3], &all).ok()
+                let owner = if turn % 3 == 0 { Owner::Dom0 } else { GUEST };
+                host.allocate(owner, kinds[turn / 2 % 2], &all).ok()
             })
             .collect();
         let sources = || leases.iter().map(|lease| (host.tenant(*lease).unwrap(), vector(&host, *lease)));

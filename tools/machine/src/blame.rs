@@ -48,7 +48,7 @@ impl Machine {
 
     /// The guest's source because of which `vector` waits. A retained in-service bit outlasts any handler, so it is named
     /// first; then the handler that runs, which was served first if `vector` waited when it began.
-    fn blocker(&self, cpu: CpuId, vector: Vector) -> Option<(SourceIndex, BlockCause)> {
+    pub(crate) fn blocker(&self, cpu: CpuId, vector: Vector) -> Option<(SourceIndex, BlockCause)> {
         let entry = &self.cpus[cpu.index()];
         let retained = entry.pending_eoi.iter().rev().find_map(|irq| {
             let irq = &self.irqs[*irq as usize];

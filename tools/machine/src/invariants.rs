@@ -58,6 +58,12 @@ impl Machine {
             };
             hold(here, "a delayed EOI is not known to its interrupt on CPU", index)?;
         }
+        for vector in cpu.waiting_dom0().iter() {
+            let told = cpu.blocks.iter().find(|block| block.vector == vector).map(|block| (block.by, block.cause));
+            let id = self.cpu_ids().nth(index);
+            let holds = id.is_none_or(|id| self.blocker(id, vector) == told);
+            hold(holds, "what keeps an interrupt of dom0 waiting is not what was told on CPU", index)?;
+        }
         for block in &cpu.blocks {
             let waits = cpu.lapic.waiting().contains(block.vector);
             hold(waits, "an interrupt is told to be blocked and does not wait on CPU", index)?;

@@ -1,4 +1,59 @@
 //! A model of the interrupt hardware and of Xen's host-side handling of it.
+//!
+//! It is a state machine of physical CPUs with their local APICs, interrupt sources, domains and vCPUs under a scheduler.
+//! It is no engine: it has no clock and no queue. Whoever drives it (tools/sim) gives it the time with every call, keeps
+//! its timers, and hears [`Fact`]s: what was raised, dispatched, completed, and which interrupt of dom0 waited for a guest.
+//!
+//! ```text
+//!   raise ─► trigger ─► local APIC ─► host handler ─► delivery ─► vCPU: entry, handler, EOI ─► completed
+//!            MSI, pin   IRR/ISR/PPR   frames, EOI stack  event channel | remapped | posted
+//! ```
+//!
+//! ```
+//! use carillon_machine::*;
+//! use vector_allocator::*;
+//!
+//! #[derive(Default)]
+//! struct Driver(Vec<(Time, Timer)>, Vec<Fact>);
+//! impl Host for Driver {
+//!     fn schedule(&mut self, at: Time, timer: Timer) {
+//!         self.0.push((at, timer));
+//!     }
+//!     fn observe(&mut self, _at: Time, fact: Fact) {
+//!         self.1.push(fact);
+//!     }
+//! }
+//!
+//! let timer = SourceConfig {
+//!     id: SourceId(2),
+//!     label: "hpet".into(),
+//!     owner: Owner::System,
+//!     kind: SourceKind::EdgeMaskable,
+//!     vector: Some(vector_allocator::Vector::new(0x31)?),
+//!     target: CpuId(0),
+//!     path: Path::Hypervisor { handler: Span(500), interruptible: true },
+//! };
+//! let mut machine = Machine::new(&MachineConfig {
+//!     cpus: 1,
+//!     vendor: Vendor::Intel,
+//!     model: DestinationModel::Physical,
+//!     layout: VectorLayout::xen(XenLayout::default()),
+//!     ioapic_ack: IoApicAck::New,
+//!     policy: Policy::XenCursor,
+//!     scheduler: Scheduler::Null,
+//!     costs: Costs::default(),
+//!     domains: vec![],
+//!     sources: vec![timer],
+//! })?;
+//! let mut driver = Driver::default();
+//! machine.start(Time(0), &mut driver);
+//! machine.raise(Time(0), SourceIndex(0), &mut driver);
+//! while let Some((at, timer)) = driver.0.pop() {
+//!     machine.expire(at, timer, &mut driver);
+//! }
+//! assert!(driver.1.contains(&Fact::Completed { source: SourceIndex(0) }));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use vector_allocator::AckType;
 use vector_allocator::AdoptError;
 use vector_allocator::CpuId;
 use vector_allocator::CpuSet;
@@ -23,8 +24,10 @@ use crate::MachineConfig;
 use crate::SourceIndex;
 use crate::Time;
 use crate::irq::OldSlot;
+use crate::irq::Service;
 use crate::out::Out;
 use crate::source::Link;
+use crate::source::Route;
 
 /// A source's move as a plan orders it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +55,9 @@ pub enum MoveError {
     /// The move before has not drained.
     #[error("vector {0} of the move before is not drained yet")]
     Draining(Vector),
+    /// Its EOI is delayed, and it is in service or about to be.
+    #[error("vector {0} is in service or waits to be")]
+    InService(Vector),
     /// The policy finds no vector.
     #[error("no vector to move to")]
     NoneLeft(#[source] vector_allocator::MoveError),
@@ -125,11 +131,23 @@ impl Machine {
         if let Some(old) = self.irqs[irq as usize].old {
             return Err(MoveError::Draining(old.vector));
         }
+        if self.must_stay(irq) {
+            return Err(MoveError::InService(self.irqs[irq as usize].vector));
+        }
         let out = &mut Out::new(now, host);
         match vector {
             Some(vector) => self.move_to_vector(irq, cpu, vector, out),
             None => self.move_to_cpu(irq, cpu, out),
         }
+    }
+
+    /// An interrupt whose EOI is delayed must not be in service on two CPUs, so it moves only between services.
+    fn must_stay(&self, irq: u32) -> bool {
+        let entry = &self.irqs[irq as usize];
+        let route = self.sources[entry.first.0 as usize].route;
+        let delayed = entry.ack == AckType::Eoi || matches!(route, Route::Interruptible | Route::Uninterruptible);
+        let waits = self.cpus[entry.cpu.index()].lapic.waiting().contains(entry.vector);
+        delayed && (entry.service != Service::Idle || waits)
     }
 
     /// Follows the vCPU that handles an interrupt if it has run elsewhere since, as Xen does when the interrupt fires.
@@ -140,7 +158,7 @@ impl Machine {
             return;
         };
         let cpu = self.vcpus[vcpu as usize].cpu;
-        if cpu == entry.followed || entry.old.is_some() {
+        if cpu == entry.followed || entry.old.is_some() || self.must_stay(irq) {
             return;
         }
         let source = entry.first;

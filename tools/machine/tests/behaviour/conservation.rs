@@ -29,6 +29,7 @@ use vector_allocator::DestinationModel;
 use vector_allocator::DomainId;
 use vector_allocator::FORCED_EOI_NS;
 use vector_allocator::IoApicAck;
+use vector_allocator::Owner;
 use vector_allocator::Policy;
 use vector_allocator::SourceId;
 use vector_allocator::SourceKind;
@@ -42,15 +43,15 @@ use crate::support::vector;
 
 /// When the last interrupt is raised, and how long the machine then has to finish.
 const LAST_RAISE: u64 = 20 * MILLISECOND;
-const SETTLED: u64 = 2_000 * MILLISECOND;
+const SETTLED: u64 = 400 * MILLISECOND;
 
 fn scheduler() -> impl Strategy<Value = Scheduler> {
     prop_oneof![
-        (0u64..1_500, 1u64..5_000).prop_map(|(ratelimit, slice)| Scheduler::Credit2 {
+        (0u64..1_500, 100u64..5_000).prop_map(|(ratelimit, slice)| Scheduler::Credit2 {
             ratelimit: Span(ratelimit * 1_000),
             slice: Span(slice * 1_000)
         }),
-        (1u64..2_000).prop_map(|slice| Scheduler::Pinned { slice: Span(slice * 1_000) }),
+        (100u64..2_000).prop_map(|slice| Scheduler::Pinned { slice: Span(slice * 1_000) }),
         Just(Scheduler::Null),
     ]
 }
@@ -59,7 +60,7 @@ fn load() -> impl Strategy<Value = VcpuLoad> {
     prop_oneof![
         Just(VcpuLoad::Idle),
         Just(VcpuLoad::Busy),
-        (1u64..2_000, 1u64..2_000)
+        (50u64..2_000, 50u64..2_000)
             .prop_map(|(run, sleep)| VcpuLoad::Periodic { run: Span(run * 1_000), sleep: Span(sleep * 1_000) }),
     ]
 }
@@ -154,7 +155,7 @@ fn sources(cpus: u32, model: DestinationModel, domains: &[DomainConfig], wanted:
         sources.push(SourceConfig {
             id: SourceId(id),
             label: format!("s{id}"),
-            owner: owner_of.map_or(vector_allocator::Owner::System, owner),
+            owner: owner_of.map_or(Owner::System, owner),
             kind,
             vector: host_vector,
             target,
@@ -193,12 +194,13 @@ fn check_conservation(run: &Run, sources: u32) {
 
 /// Every start of something has its end, after it and under the same name, and the times between are bounded.
 fn check_spans(run: &Run, config: &MachineConfig) {
-    let retaining = config
+    // One above the other on a CPU, delayed EOIs each end in time but wait for the one above, dom0's and the hypervisor's
+    // own among them: the bound holds once for each.
+    let delayed = config
         .sources
         .iter()
-        .filter(|source| source.owner.is_guest() && source.kind.retains_in_service(config.ioapic_ack));
-    // One above the other on a CPU, each ends in time but waits for the one above: the bound holds once for each.
-    let retention_bound = (FORCED_EOI_NS + 10_000) * retaining.count().max(1) as u64;
+        .filter(|source| source.owner == Owner::System || source.kind.retains_in_service(config.ioapic_ack));
+    let retention_bound = (FORCED_EOI_NS + 10_000) * delayed.count() as u64;
     let mut blocked: BTreeMap<(u32, u32, u32, BlockCause), u64> = BTreeMap::new();
     let mut retained: BTreeMap<(u32, u32), u64> = BTreeMap::new();
     let mut running: BTreeMap<u32, u32> = BTreeMap::new();
@@ -236,7 +238,7 @@ fn check_spans(run: &Run, config: &MachineConfig) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn every_interrupt_completes_once_or_merges_and_every_wait_ends(

@@ -4,6 +4,7 @@ mod conservation;
 mod moves;
 mod paths;
 mod question;
+mod refusals;
 mod retention;
 mod scheduling;
 mod support;

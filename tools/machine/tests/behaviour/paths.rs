@@ -119,6 +119,27 @@ fn what_is_raised_while_it_waits_is_merged_and_completes_once() {
     }
 }
 
+/// The vector waits behind another handler of the guest's when it is posted again: on the guest's own CPU the two meet at
+/// the next entry, from another CPU at the processing of the notification.
+#[test]
+fn a_vector_that_is_posted_while_it_waits_in_the_virtual_apic_is_merged() {
+    for target in [0, 1] {
+        let mut config = host(Vendor::Intel, DomainKind::Hvm, VcpuLoad::Busy, target, remapped());
+        config.sources.push(SourceConfig {
+            path: Path::Remapped { to: to(1, 0), guest_vector: vector(0x90), handler: Span(500 * MICROSECOND) },
+            ..event(41, SourceKind::EdgeMaskable, 0x58, 0, to(1, 0), 0)
+        });
+        let mut run = Run::new(&config);
+        run.raise(MILLISECOND, 1);
+        run.raise(MILLISECOND + 50 * MICROSECOND, 0);
+        run.raise(MILLISECOND + 100 * MICROSECOND, 0);
+        run.until(MILLISECOND + 150 * MICROSECOND);
+        assert_eq!(run.count(|fact| matches!(fact, Fact::Coalesced { source } if source.0 == 0)), 1, "target {target}");
+        run.until(3 * MILLISECOND);
+        assert_eq!((run.completed(0).len(), run.completed(1).len()), (1, 1));
+    }
+}
+
 /// `irq_ratelimit`: the 10001st interrupt of a period shuts its source up until the period ends; then it goes on, and
 /// nothing is lost.
 #[test]

@@ -203,6 +203,7 @@ fn delayed_eois_are_sent_from_the_top_of_the_stack() {
     assert_eq!((ends[0].1, ends[0].2), (4, RetentionEnd::Forced));
     assert_eq!((ends[1].1, ends[1].2), (0, RetentionEnd::Guest));
     assert_eq!(ends[0].0, ends[1].0, "the lower one was ready long ago and goes with the higher");
+    assert!(ends[0].0 > 20 * MICROSECOND + FORCED_EOI_NS, "the higher one had its full time");
 }
 
 /// A line shared by dom0 and a guest is ended when both are done: dom0's own interrupt waits for the guest.
