@@ -7,6 +7,7 @@
 mod arbiter;
 mod harness;
 mod hold;
+mod scan;
 mod simulator;
 mod vectors;
 
