@@ -38,7 +38,7 @@ type Bits = [u64; 4];
 /// The vectors given out at all.
 fn given_out() -> Bits {
     let vectors = (FIRST_VECTOR..END_VECTOR).filter(|vector| *vector != SYSCALL_VECTOR);
-    vectors.fold([0; 4], |bits, vector| with(bits, vector))
+    vectors.fold([0; 4], with)
 }
 
 fn with(mut bits: Bits, vector: u8) -> Bits {

@@ -262,6 +262,20 @@ fn r97_no_vector_of_dom0_can_be_blocked_by_a_retaining_guest() {
     }
 }
 
+/// R-97, at the border: a vector above the retaining one is not enough, it takes a class above.
+#[test]
+fn r97_dom0_gets_nothing_in_the_class_of_a_retaining_guest() {
+    let mut host = host(Policy::BelowDom0, DestinationModel::Physical);
+    let retaining = Vector::new(0x45).unwrap();
+    host.adopt(GUEST, SourceKind::Level, retaining, &on(1), CpuId(1)).unwrap();
+    let mut leased = 0;
+    while let Ok(lease) = host.allocate(Owner::Dom0, SourceKind::EdgeMaskable, &on(1)) {
+        assert!(!retaining.blocks_in_service(vector(&host, lease)));
+        leased += 1;
+    }
+    assert_eq!(leased, 158, "everything from 0x50 to 0xef but the two gates");
+}
+
 /// A plan or a caller can read from the refusal what to free.
 #[test]
 fn below_dom0_says_which_vector_stops_a_guest() {

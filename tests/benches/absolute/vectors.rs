@@ -11,10 +11,12 @@ const CPUS: [u32; 5] = [1, 4, 64, 256, 1024];
 /// The fill of the hosts, %, where it is not the subject.
 const HALF: u32 = 50;
 
+/// A workload's name and the function that carries out so many of its operations.
+type Workload = (&'static str, fn(&mut Host, u64));
+
 /// The four workloads at every size, and the first at every fill.
 pub(crate) fn workloads(criterion: &mut Criterion) {
-    let workloads: [(&str, fn(&mut Host, u64)); 4] =
-        [("w1", Host::w1), ("w2", Host::w2), ("w3", Host::w3), ("w4", Host::w4)];
+    let workloads: [Workload; 4] = [("w1", Host::w1), ("w2", Host::w2), ("w3", Host::w3), ("w4", Host::w4)];
     let mut group = criterion.benchmark_group("vectors");
     for (name, workload) in workloads {
         for cpus in CPUS {

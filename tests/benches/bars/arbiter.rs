@@ -1,12 +1,10 @@
-//! The published workloads of vector allocation, for ours and for the linear scan.
+//! The published workloads of vector allocation.
 //!
 //! W1 leases on any CPU and releases a random lease, W2 does both on one random CPU, W3 moves a random lease to a random
 //! CPU, W4 reserves a managed vector on all CPUs and drops it again. The host is first filled to an occupancy in percent.
 
 use std::hint::black_box;
 
-use carillon_tests::LinearScan;
-use carillon_tests::Slot;
 use carillon_tests::Xorshift;
 use vector_allocator::CpuId;
 use vector_allocator::CpuSet;
@@ -20,16 +18,18 @@ use vector_allocator::SourceKind;
 use vector_allocator::VectorAllocator;
 use vector_allocator::VectorLayout;
 
-const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 /// What Linux leases on a CPU.
 const VECTORS_PER_CPU: u32 = 203;
 const KIND: SourceKind = SourceKind::EdgeMaskable;
 
-fn leases(cpus: u32, occupancy: u32) -> u32 {
+/// How many leases fill a host to an occupancy in percent.
+pub(crate) fn leases(cpus: u32, occupancy: u32) -> u32 {
     cpus * VECTORS_PER_CPU * occupancy / 100
 }
 
-fn index(random: &mut Xorshift, len: usize) -> usize {
+/// An index below `len`, at random.
+pub(crate) fn index(random: &mut Xorshift, len: usize) -> usize {
     // The high half of the product is as good as a remainder, and there is no division to be timed.
     #[expect(clippy::cast_possible_truncation, reason = "below `len`, which is a usize")]
     let index = ((u128::from(random.next()) * len as u128) >> 64) as usize;
@@ -104,64 +104,6 @@ impl Host {
             reserved.expect("the occupancy leaves room on every CPU");
             let removed = self.allocator.remove_managed(Owner::Dom0, KIND, &self.all);
             removed.expect("it was reserved just now");
-        }
-    }
-}
-
-/// The same host under the linear scan.
-pub(crate) struct Scan {
-    scan: LinearScan,
-    live: Vec<Slot>,
-    all: CpuSet,
-    each: Vec<CpuSet>,
-    random: Xorshift,
-}
-
-impl Scan {
-    pub(crate) fn new(cpus: u32, occupancy: u32) -> Self {
-        let mut scan = LinearScan::new(cpus);
-        (0..cpus).for_each(|cpu| scan.online(cpu));
-        let all = CpuSet::first_n(cpus);
-        let each = (0..cpus).map(|cpu| CpuSet::single(CpuId(cpu))).collect();
-        let mut host = Self { scan, live: Vec::new(), all, each, random: Xorshift::new(SEED) };
-        (0..leases(cpus, occupancy)).for_each(|_| host.lease());
-        host
-    }
-
-    fn lease(&mut self) {
-        // As many draws as ours makes, so that the streams stay together.
-        black_box(self.random.next());
-        let slot = self.scan.allocate(self.all.words());
-        self.live.push(slot.expect("the occupancy leaves room"));
-    }
-
-    pub(crate) fn w1(&mut self, operations: u64) {
-        for _ in 0..operations {
-            self.lease();
-            let slot = self.live.swap_remove(index(&mut self.random, self.live.len()));
-            self.scan.free(slot);
-        }
-    }
-
-    pub(crate) fn w2(&mut self, operations: u64) {
-        for _ in 0..operations {
-            black_box(self.random.next());
-            let cpu = index(&mut self.random, self.each.len());
-            let slot = self.scan.allocate(self.each[cpu].words()).expect("the occupancy leaves room");
-            self.scan.free(black_box(slot));
-        }
-    }
-
-    pub(crate) fn w3(&mut self, operations: u64) {
-        for _ in 0..operations {
-            let which = index(&mut self.random, self.live.len());
-            let cpu = index(&mut self.random, self.each.len());
-            if self.live[which].0 as usize == cpu {
-                continue;
-            }
-            if let Some(slot) = self.scan.allocate(self.each[cpu].words()) {
-                self.scan.free(std::mem::replace(&mut self.live[which], slot));
-            }
         }
     }
 }

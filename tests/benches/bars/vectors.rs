@@ -7,10 +7,10 @@
 use vector_allocator::Policy;
 
 use crate::arbiter::Host;
-use crate::arbiter::Scan;
 use crate::harness::Bar;
 use crate::harness::Limit;
 use crate::harness::Race;
+use crate::scan::Scan;
 
 /// The fill of the comparisons, %.
 const HALF: u32 = 50;
@@ -23,8 +23,9 @@ pub(crate) fn measure() -> Vec<Bar> {
     }
     for cpus in [1, 4] {
         bars.push(Bar::new(format!("V2-w1-{cpus}"), against_scan(cpus), Limit::AtMost(1.0 / 0.49)));
-        let (w2, w3) = one_cpu_and_moves(cpus);
+        let [w2, w3, w4] = other_workloads(cpus);
         bars.push(Bar::new(format!("V2-w2-{cpus}"), w2, Limit::Report));
+        bars.push(Bar::new(format!("V2-w4-{cpus}"), w4, Limit::Report));
         if cpus > 1 {
             bars.push(Bar::new(format!("V2-w3-{cpus}"), w3, Limit::Report));
         }
@@ -48,8 +49,8 @@ fn against_scan(cpus: u32) -> f64 {
     race.run().ratio(ours, scan)
 }
 
-/// Our time over the scan's, W2 and W3.
-fn one_cpu_and_moves(cpus: u32) -> (f64, f64) {
+/// Our time over the scan's, W2 to W4.
+fn other_workloads(cpus: u32) -> [f64; 3] {
     let ratio = |ours: fn(&mut Host, u64), theirs: fn(&mut Scan, u64)| {
         let (mut host, mut scan) = (Host::new(Policy::Spread, cpus, HALF), Scan::new(cpus, HALF));
         let mut race = Race::new();
@@ -57,7 +58,7 @@ fn one_cpu_and_moves(cpus: u32) -> (f64, f64) {
         let scan = race.enter(|operations| theirs(&mut scan, operations));
         race.run().ratio(ours, scan)
     };
-    (ratio(Host::w2, Scan::w2), ratio(Host::w3, Scan::w3))
+    [ratio(Host::w2, Scan::w2), ratio(Host::w3, Scan::w3), ratio(Host::w4, Scan::w4)]
 }
 
 /// A thousand CPUs over four.
