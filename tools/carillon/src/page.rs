@@ -113,7 +113,7 @@ impl Page {
             return;
         }
         let mut table = Table::new();
-        table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(self.width);
         match self.colours {
             Colours::On => table.enforce_styling(),
