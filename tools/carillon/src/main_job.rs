@@ -46,7 +46,7 @@ fn one_host(page: &mut Page, recorded: Recorded) -> Result<(), Failure> {
     let mended = plan(&assignment, &Goal::default());
     page.heading("Plan");
     for (number, step) in mended.moves.iter().enumerate() {
-        page.line(Tone::Good, &format!("  {}. {step}: {}", number + 1, step.reason()));
+        page.line(Tone::Good, &format!("  {}. {step}", number + 1));
     }
     page.line(Tone::Plain, &format!("  {} moves; {}", mended.moves.len(), mended.optimality));
     for remaining in &mended.remaining {
