@@ -9,6 +9,7 @@ mod floor;
 mod harness;
 mod hold;
 mod host;
+mod scan;
 mod simulator;
 mod vectors;
 
