@@ -1,0 +1,54 @@
+//! Times and factors as people write them.
+
+/// Parses `500ms`, `2s`, `750us`, `100ns` to ns.
+pub(crate) fn parse(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let scale = match unit {
+        "s" => 1e9,
+        "ms" => 1e6,
+        "us" | "µs" => 1e3,
+        "ns" => 1.0,
+        _ => return Err(format!("expected a number with s, ms, us or ns, as in 500ms; found unit '{unit}'")),
+    };
+    let value: f64 = number.parse().map_err(|_| format!("expected a number before '{unit}', found '{number}'"))?;
+    let ns = value * scale;
+    if (1.0..=1e15).contains(&ns) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie in 1..=1e15")]
+        Ok(ns as u64)
+    } else {
+        Err(format!("{text} is not between 1 ns and 1000000 s"))
+    }
+}
+
+/// Parses a factor on a rate: positive and finite.
+pub(crate) fn parse_load(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(load) if load.is_finite() && load > 0.0 && load <= 1000.0 => Ok(load),
+        _ => Err(format!("expected a factor above 0 and at most 1000, found '{text}'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+    use super::parse_load;
+
+    #[test]
+    fn times_are_read_in_every_unit() {
+        for (text, ns) in [("2s", 2_000_000_000), ("500ms", 500_000_000), ("1.5us", 1500), ("750ns", 750)] {
+            assert_eq!(parse(text), Ok(ns));
+        }
+    }
+
+    #[test]
+    fn a_time_without_unit_or_out_of_range_is_refused_with_what_was_expected() {
+        assert!(parse("5").unwrap_err().contains("as in 500ms"));
+        assert!(parse("x ms").is_err());
+        assert!(parse("0s").is_err());
+        assert!(parse("99999999999s").is_err());
+        assert!(parse_load("0").is_err());
+        assert!(parse_load("nan").is_err());
+        assert_eq!(parse_load("2.5"), Ok(2.5));
+    }
+}

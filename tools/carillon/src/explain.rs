@@ -1,0 +1,291 @@
+//! `carillon explain`: vectors, delivery paths, costs, terms, and how to record a host.
+
+use std::fmt::Write as _;
+
+use hypervisor_lib::fabric::DomainFeatures;
+use hypervisor_lib::fabric::DomainKind;
+use hypervisor_lib::fabric::Route;
+use hypervisor_lib::fabric::Signal;
+use hypervisor_lib::fabric::classify;
+use serde::Deserialize;
+use serde::Serialize;
+use vector_allocator::CpuId;
+use vector_allocator::Vector;
+use vector_allocator::VectorLayout;
+use vector_allocator::XenLayout;
+
+use crate::failure::Failure;
+use crate::page::Page;
+use crate::page::Tone;
+
+const TERMS: &str = include_str!("../data/terms.toml");
+
+/// A glossary.
+#[derive(Debug, Deserialize)]
+struct Glossary {
+    term: Vec<Term>,
+}
+
+/// A term and what it means.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Term {
+    term: String,
+    long: String,
+    text: String,
+    source: String,
+}
+
+/// An explanation: a title, paragraphs, and where it comes from.
+#[derive(Debug, Serialize)]
+pub(crate) struct Explanation {
+    title: String,
+    paragraphs: Vec<String>,
+    sources: Vec<String>,
+}
+
+impl Explanation {
+    /// Writes it to a page.
+    pub(crate) fn show(&self, page: &mut Page) {
+        page.title(&self.title);
+        for paragraph in &self.paragraphs {
+            page.line(Tone::Plain, paragraph);
+        }
+        for source in &self.sources {
+            page.line(Tone::Faint, &format!("  [{source}]"));
+        }
+    }
+}
+
+/// Explains `what`: the words of the command line after `explain`.
+pub(crate) fn explain(what: &[String]) -> Result<Vec<Explanation>, Failure> {
+    let asked = what.join(" ");
+    let asked = asked.trim();
+    if asked.is_empty() {
+        return Ok(vec![contents()?]);
+    }
+    match asked.to_lowercase().as_str() {
+        "paths" | "path" => return Ok(vec![paths()]),
+        "costs" | "cost" => return Ok(vec![costs()]),
+        "dumps" | "dump" | "record" => return Ok(vec![dumps()]),
+        _ => {}
+    }
+    let mut found = Vec::new();
+    found.extend(path(asked));
+    found.extend(term(asked)?);
+    if let Some(number) = vector_number(asked) {
+        found.push(vector(number)?);
+    }
+    if found.is_empty() {
+        return Err(Failure::new(format!("'{asked}' is no vector, delivery path or term"))
+            .hint(format!("near it: {}. `carillon explain` lists what there is", near(asked)?.join(", "))));
+    }
+    Ok(found)
+}
+
+/// `0xd8`, `d8`, `vector d8`, `216`.
+fn vector_number(asked: &str) -> Option<u8> {
+    let lower = asked.to_lowercase();
+    let digits = lower.strip_prefix("vector ").unwrap_or(&lower).trim();
+    if let Some(hex) = digits.strip_prefix("0x") {
+        return u8::from_str_radix(hex, 16).ok();
+    }
+    if digits.len() == 3 {
+        return digits.parse().ok();
+    }
+    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+}
+
+fn vector(number: u8) -> Result<Explanation, Failure> {
+    let vector = Vector::new(number).map_err(Failure::new)?;
+    let class = vector.class();
+    let mut paragraphs = vec![
+        format!(
+            "Host vector {vector} (0x{number:02x}, {number}) is in priority class {class}: a local APIC serves it before every lower \
+             vector, and it pre-empts handlers of classes below {class} whose CPU takes interrupts."
+        ),
+        format!(
+            "While it is in service, vectors 0x10 to 0x{:02x} wait on that CPU: its own class and everything below. A source of a \
+             guest that keeps it in service (level-triggered, or MSI without mask bit) makes them wait for up to 1 ms.",
+            number | 0x0f
+        ),
+    ];
+    for layout in [VectorLayout::xen(XenLayout::default()), VectorLayout::linux()] {
+        paragraphs.push(format!("In the layout '{}' it is {}.", layout.name(), band(&layout, vector)));
+    }
+    paragraphs.push(
+        "A vector of this number inside a guest is another thing: guest vectors are never compared with host vectors, on any CPU."
+            .to_owned(),
+    );
+    Ok(Explanation {
+        title: format!("vector {vector}"),
+        paragraphs,
+        sources: vec!["SDM vol. 3A, 11.8.3.1".into(), "xen/arch/x86/include/asm/irq-vectors.h".into()],
+    })
+}
+
+fn band(layout: &VectorLayout, vector: Vector) -> &'static str {
+    match (layout.leasable(CpuId::BOOT).contains(vector), layout.leasable(CpuId(1)).contains(vector)) {
+        (true, true) => "given to devices, on every CPU",
+        (false, true) => "given to devices, but not on the boot CPU, where the legacy interrupt controller has it",
+        _ if layout.notification().contains(vector) => {
+            "in the band of notifications, which the hypervisor reserves on every CPU above all devices"
+        }
+        _ if layout.system().contains(vector) => "the hypervisor's own",
+        _ => "reserved: no device gets it",
+    }
+}
+
+/// One path with the conditions under which an interrupt takes it.
+fn path(asked: &str) -> Option<Explanation> {
+    let wanted = asked.to_lowercase();
+    let routes: Vec<(String, Route)> =
+        all_routes().into_iter().filter(|(_, route)| route.path.to_string().to_lowercase().contains(&wanted)).collect();
+    (!routes.is_empty() && wanted.len() > 3).then(|| Explanation {
+        title: format!("delivery path: {asked}"),
+        paragraphs: routes.iter().map(|(who, route)| format!("  • {who} → {route}")).collect(),
+        sources: vec!["xen: arch/x86/pci/xen.c (Linux), drivers/passthrough/vtd/intremap.c, CPUID leaf 0x40000004".into()],
+    })
+}
+
+fn paths() -> Explanation {
+    Explanation {
+        title: "delivery paths".into(),
+        paragraphs: all_routes().iter().map(|(who, route)| format!("  • {who} → {route}")).collect(),
+        sources: vec!["xen: arch/x86/pci/xen.c (Linux), drivers/passthrough/vtd/intremap.c, CPUID leaf 0x40000004".into()],
+    }
+}
+
+/// The distinct cases of the classifier, in words.
+fn all_routes() -> Vec<(String, Route)> {
+    let hvm = |pirqs, apic_virtualized, posting| DomainFeatures { kind: DomainKind::Hvm, pirqs, apic_virtualized, posting };
+    [
+        ("Xen's own source", DomainFeatures::pv(), Signal::Hypervisor),
+        ("a PV domain's device", DomainFeatures::pv(), Signal::DeviceMsi),
+        ("an HVM guest's MSI, hvm_pirq=1, no APICv", hvm(true, false, false), Signal::DeviceMsi),
+        ("an HVM guest's MSI, hvm_pirq=0, no APICv", hvm(false, false, false), Signal::DeviceMsi),
+        ("an HVM guest's MSI, APICv", hvm(false, true, false), Signal::DeviceMsi),
+        ("an HVM guest's MSI, APICv, intpost", hvm(false, true, true), Signal::DeviceMsi),
+        ("an HVM guest's MSI to several vCPUs, APICv, intpost", hvm(false, true, true), Signal::DeviceMsiMulticast),
+        ("an HVM guest's INTx", hvm(false, true, true), Signal::DeviceIntx),
+        ("a back-end, a VIRQ, another vCPU", hvm(false, true, true), Signal::Virtual),
+        ("a device of the device model", hvm(false, true, true), Signal::Emulated),
+    ]
+    .into_iter()
+    .map(|(who, features, signal)| (who.to_owned(), classify(features, signal)))
+    .collect()
+}
+
+fn costs() -> Explanation {
+    let mut paragraphs = vec!["What each step of the simulated machine takes; a scenario or --cost NAME=NS sets another value.".to_owned()];
+    for cost in carillon_machine::Costs::default().table() {
+        let mut line = String::new();
+        let _ = write!(line, "  • {} = {} ns: {} [{}]", cost.name, cost.value.0, cost.meaning, cost.source);
+        paragraphs.push(line);
+    }
+    Explanation { title: "costs".into(), paragraphs, sources: Vec::new() }
+}
+
+fn dumps() -> Explanation {
+    let commands = [
+        "for k in i M z e q; do xl dmesg -c >/dev/null; xl debug-keys $k; sleep 1; xl dmesg > dump-$k.txt; done",
+        "xl info > xl-info.txt; xl list > xl-list.txt; xl vcpu-list > xl-vcpu-list.txt",
+        "cat /proc/interrupts > interrupts.txt; sleep 4; cat /proc/interrupts > interrupts-after.txt",
+        "xentrace -D -T 4 -S 256 -e 0x008af000 xentrace.bin",
+    ];
+    let mut paragraphs = vec![
+        "In dom0 of the host, as root, in an empty directory; only dump-i.txt is required, the rest tells more:".to_owned(),
+    ];
+    paragraphs.extend(commands.iter().map(|command| format!("    {command}")));
+    paragraphs.push("Then: carillon inspect --from DIR. Files may be compressed (.gz).".into());
+    Explanation { title: "recording a host".into(), paragraphs, sources: vec!["xl(1), xentrace(8)".into()] }
+}
+
+fn glossary() -> Result<Vec<Term>, Failure> {
+    Ok(toml::from_str::<Glossary>(TERMS).map_err(Failure::new)?.term)
+}
+
+fn term(asked: &str) -> Result<Vec<Explanation>, Failure> {
+    let wanted = asked.to_lowercase();
+    let matches = |term: &Term| term.term.to_lowercase() == wanted || term.long.to_lowercase() == wanted;
+    Ok(glossary()?
+        .into_iter()
+        .filter(matches)
+        .map(|term| Explanation {
+            title: if term.long.is_empty() || term.long == term.term { term.term } else { format!("{}: {}", term.term, term.long) },
+            paragraphs: vec![term.text],
+            sources: vec![term.source],
+        })
+        .collect())
+}
+
+/// Terms that share a beginning or contain what was asked.
+fn near(asked: &str) -> Result<Vec<String>, Failure> {
+    let wanted = asked.to_lowercase();
+    let head: String = wanted.chars().take(2).collect();
+    let mut names: Vec<String> = glossary()?.into_iter().map(|term| term.term).collect();
+    names.sort_by_key(|name| {
+        let name = name.to_lowercase();
+        (!name.contains(&wanted), !name.starts_with(&head), name)
+    });
+    names.truncate(5);
+    Ok(names)
+}
+
+fn contents() -> Result<Explanation, Failure> {
+    let terms: Vec<String> = glossary()?.into_iter().map(|term| term.term).collect();
+    Ok(Explanation {
+        title: "what carillon can explain".into(),
+        paragraphs: vec![
+            "A vector: carillon explain 0xd8".into(),
+            "The delivery paths: carillon explain paths; or one: carillon explain posted".into(),
+            "What each simulated step takes: carillon explain costs".into(),
+            "How to record a host: carillon explain dumps".into(),
+            format!("A term: {}", terms.join(", ")),
+        ],
+        sources: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explain;
+    use super::glossary;
+    use super::vector_number;
+
+    fn ask(what: &str) -> String {
+        let found = explain(&[what.to_owned()]).unwrap();
+        found.iter().map(|e| format!("{}\n{}", e.title, e.paragraphs.join("\n"))).collect()
+    }
+
+    #[test]
+    fn a_vector_is_known_by_every_way_to_write_it() {
+        for text in ["0xd8", "D8", "vector d8", "216"] {
+            assert_eq!(vector_number(text), Some(0xd8), "{text}");
+        }
+        assert_eq!(vector_number("posted"), None);
+        assert!(ask("d8").contains("class D"));
+        assert!(ask("0x25").contains("not on the boot CPU"));
+        assert!(ask("0xf4").contains("notifications"));
+    }
+
+    #[test]
+    fn an_illegal_vector_says_which_are_legal() {
+        assert!(explain(&["0x0f".to_owned()]).unwrap_err().to_string().contains("0x10 to 0xff"));
+    }
+
+    #[test]
+    fn every_term_explains_itself_and_has_a_source() {
+        let terms = glossary().unwrap();
+        assert!(terms.len() > 30);
+        for term in terms {
+            assert!(!term.text.is_empty() && !term.source.is_empty(), "{}", term.term);
+            assert!(ask(&term.term).contains(&term.text));
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_gets_the_nearest_terms() {
+        let failure = explain(&["irrr".to_owned()]).unwrap_err().to_string();
+        assert!(failure.contains("IRR"), "{failure}");
+    }
+}
