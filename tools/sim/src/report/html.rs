@@ -39,9 +39,10 @@ pub fn html(report: &Report) -> Result<String, ReportError> {
         script = chart_script(&scripts)?,
     );
     page.push_str(&format!(
-        "<header>\n<p class=\"title\">{}</p>\n<h1>{}</h1>\n{}</header>\n",
+        "<header>\n<p class=\"title\">{}</p>\n<h1>{}</h1>\n{}{}</header>\n",
         page::escape(&report.title),
         page::escape(&summary::headline(before, after)),
+        about(&report.about),
         summary::cards(report, before, after)
     ));
     for section in sections(report) {
@@ -54,6 +55,11 @@ pub fn html(report: &Report) -> Result<String, ReportError> {
         page::escape(&facts(before))
     ));
     Ok(page)
+}
+
+/// What is to be known before the figures.
+fn about(sentences: &[String]) -> String {
+    sentences.iter().map(|sentence| format!("<p>{}</p>\n", page::escape(sentence))).collect()
 }
 
 /// The chart library's own script alone; the crate hands it out together with a typesetter of formulae twice the page.

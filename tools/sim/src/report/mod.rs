@@ -10,6 +10,7 @@
 mod charts;
 mod error;
 pub mod format;
+mod from_plan;
 mod html;
 mod model;
 mod page;

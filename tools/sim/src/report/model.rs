@@ -10,6 +10,9 @@ use crate::RunResult;
 pub struct Report {
     /// The headline: the scenario or the host.
     pub title: String,
+    /// What is to be known before the figures: what the scenario is about, and what to see in it.
+    #[serde(default)]
+    pub about: Vec<String>,
     /// The version of the program that made it.
     pub version: String,
     /// The seed of every random choice.

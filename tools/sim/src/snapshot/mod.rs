@@ -18,6 +18,7 @@ mod domain_facts;
 mod host_snapshot;
 mod names;
 mod recording;
+mod routes;
 mod source_facts;
 mod vcpu_activity;
 
@@ -32,6 +33,7 @@ pub use domain_facts::DomainFacts;
 pub use domain_facts::VcpuFacts;
 pub use host_snapshot::HostSnapshot;
 pub use recording::Recorded;
+pub use routes::RouteFinding;
 pub use source_facts::SourceBinding;
 pub use source_facts::SourceFacts;
 pub use vcpu_activity::Stay;

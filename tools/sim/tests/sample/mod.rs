@@ -40,6 +40,7 @@ pub(crate) fn report() -> Report {
     let possible = finding("possible", "nic-rx (D8)", "megaraid_sas (C8)");
     Report {
         title: "xen-sas-intx, recorded host with 4 pCPUs".to_owned(),
+        about: vec!["A guest's level-triggered card beside dom0's SAS controller.".to_owned()],
         version: "0.1.0".to_owned(),
         seed: SEED,
         results: vec![run("recorded"), run("planned")],
