@@ -2,10 +2,19 @@
 
 use std::path::PathBuf;
 
+use carillon_sim::Engine;
+use carillon_sim::VectorPolicy;
+use carillon_sim::snapshot::Recorded;
+use carillon_sim::sweep::Shard;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser;
+
+use crate::output::Format;
+use crate::quantity;
 
 /// See, plan and simulate which interrupt outranks which on a Xen host.
 ///
@@ -23,7 +32,7 @@ pub(crate) struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes:
-  0  done; nothing was found wrong
+  0  done
   1  the input could not be read or does not make sense; the message says what and where
   2  the command line is wrong
   3  done, and the answer is no: `inspect` found inversions, `plan` leaves some, `capacity` does not fit";
@@ -31,7 +40,7 @@ const EXIT_CODES: &str = "Exit codes:
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal that has not asked for none
+    /// On a terminal, unless NO_COLOR is set
     Auto,
     /// Always
     Always,
@@ -43,48 +52,19 @@ pub(crate) enum Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show who owns which vector on which CPU, and where a guest outranks dom0 or can hold it back
-    Inspect {
-        /// The host
-        #[command(flatten)]
-        host: HostArgs,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
+    Inspect(InspectArgs),
     /// Find the smallest set of moves after which no guest outranks dom0 or can hold it back
-    Plan {
-        /// The host
-        #[command(flatten)]
-        host: HostArgs,
-        /// Mend only these kinds of inversion
-        #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Rank, Kind::Possible, Kind::Retention])]
-        mend: Vec<Kind>,
-        /// Leave dom0's and Xen's own sources where they are
-        #[arg(long)]
-        guests_only: bool,
-        /// Leave every source on its CPU; only its vector may change
-        #[arg(long)]
-        keep_cpus: bool,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
+    Plan(PlanArgs),
     /// Say whether a number of devices fits, and which limit binds
     Capacity(CapacityArgs),
-    /// Simulate a scenario or a recorded host, under one or several policies and delivery paths
+    /// Simulate a scenario or a recorded host, and compare policies and delivery paths
     Simulate(SimulateArgs),
-    /// Simulate every combination of policies, delivery paths, loads and seeds; resumes where it stopped
+    /// Simulate every combination of policies, delivery paths, loads and seeds; goes on where it stopped
     Sweep(SweepArgs),
-    /// Explain a vector (0xd8), a delivery path, or a term (PPR, posted interrupt)
-    Explain {
-        /// What to explain; a list of what there is if left out
-        what: Vec<String>,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
-    /// Print the scenarios that come with it, or one of them as a file to start from
-    Scenarios {
-        /// The scenario to print
-        name: Option<String>,
-    },
+    /// Explain a vector (0xd8), a delivery path (posted), or a term (PPR)
+    Explain(ExplainArgs),
+    /// List the scenarios that come with it, or print one of them as a file to start from
+    Scenarios(ScenariosArgs),
     /// Print the completion script of a shell
     Completions {
         /// The shell
@@ -92,29 +72,20 @@ pub(crate) enum Command {
     },
     /// Write the manual pages into a directory
     Man {
-        /// Where to
+        /// Where to; made if it is not there
         directory: PathBuf,
     },
 }
 
 /// Which host.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct HostArgs {
-    /// A directory with the dumps of a host (dump-i.txt and what else there is); `carillon explain dumps` says how to make it
+    /// A directory with a host's dumps (dump-i.txt and what else there is); `carillon explain dumps` says how to make it
     #[arg(long, value_name = "DIR", conflicts_with = "recorded")]
     pub(crate) from: Option<PathBuf>,
     /// A recorded host that comes with carillon [default: all of them]
-    #[arg(long, value_enum)]
-    pub(crate) recorded: Option<RecordedHost>,
-}
-
-/// A recorded host that comes with carillon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RecordedHost {
-    /// Dom0 with two SAS controllers, a guest with a 10 Gb/s NIC by MSI-X
-    XenSasNic,
-    /// The same host, a guest with a NIC on a shared level-triggered line
-    XenSasIntx,
+    #[arg(long, value_name = "NAME", value_parser = recorded())]
+    pub(crate) recorded: Option<Recorded>,
 }
 
 /// How to print.
@@ -122,58 +93,165 @@ pub(crate) enum RecordedHost {
 pub(crate) struct OutputArgs {
     /// Print JSON instead of text
     #[arg(long)]
-    pub(crate) json: bool,
+    json: bool,
 }
 
-/// A kind of inversion.
+impl OutputArgs {
+    /// For whom the answer is.
+    pub(crate) const fn format(self) -> Format {
+        if self.json { Format::Json } else { Format::Page }
+    }
+}
+
+/// What to inspect.
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// What to plan.
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// What to mend
+    #[arg(long, value_enum, default_value_t = Mend::All)]
+    pub(crate) mend: Mend,
+    /// Whose vectors may change
+    #[arg(long, value_enum, default_value_t = Whose::Anyone)]
+    pub(crate) movers: Whose,
+    /// Whose interrupts may be kept to fewer CPUs, by pinning their vCPU or by their affinity
+    #[arg(long, value_enum, default_value_t = Whose::Guests)]
+    pub(crate) pin: Whose,
+    /// Leave every source on its CPU; only its vector may change
+    #[arg(long)]
+    pub(crate) keep_cpus: bool,
+    /// Show the steps of each move
+    #[arg(long)]
+    pub(crate) steps: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Which inversions to mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
-    /// A guest's vector above one of dom0's on the same CPU now
-    Rank,
-    /// The same after a change of affinity or a decision of the scheduler
-    Possible,
-    /// A guest's source that keeps the in-service bit and blocks dom0's class
+pub(crate) enum Mend {
+    /// Every inversion, those a move can bring about among them
+    All,
+    /// Those that are there as the host stands
+    Present,
+    /// Retention alone, the only one that lasts longer than a handler
     Retention,
+}
+
+/// Whose interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Whose {
+    /// Nobody's
+    Nobody,
+    /// Guests'
+    Guests,
+    /// Anyone's
+    Anyone,
 }
 
 /// What must fit.
 #[derive(Args, Debug)]
 pub(crate) struct CapacityArgs {
-    /// Passed-through devices
+    /// Devices each domain gets
     #[arg(long, default_value_t = 1)]
     pub(crate) devices: u32,
-    /// Vectors (queues and others) per device
+    /// Queues per device, each with an interrupt of its own
     #[arg(long, default_value_t = 1)]
     pub(crate) queues: u32,
-    /// Guests the devices are spread over
+    /// Interrupts per device besides those of its queues: link state, administration
+    #[arg(long, default_value_t = 1)]
+    pub(crate) control_interrupts: u32,
+    /// Guests that get devices; 0: dom0 gets them
     #[arg(long, default_value_t = 1)]
     pub(crate) guests: u32,
-    /// vCPUs per guest
+    /// vCPUs of each domain
     #[arg(long, default_value_t = 1)]
     pub(crate) vcpus: u32,
-    /// Physical CPUs
-    #[arg(long, default_value_t = 4)]
+    /// How the devices signal
+    #[arg(long, value_enum, default_value_t = SignalName::MsiX)]
+    pub(crate) signal: SignalName,
+    /// How physical interrupts reach the domain
+    #[arg(long, value_enum, default_value_t = ArrivalName::Fifo)]
+    pub(crate) arrival: ArrivalName,
+    /// Whether the domain's kernel manages the queues' affinity, which reserves a vector on every vCPU
+    #[arg(long)]
+    pub(crate) managed: bool,
+    /// Physical CPUs of the host
+    #[arg(long, default_value_t = 4, conflicts_with_all = ["from", "recorded"])]
     pub(crate) pcpus: u32,
-    /// The host's vector layout and limits
-    #[arg(long, value_enum, default_value_t = LayoutName::Xen)]
+    /// The host's map of vectors
+    #[arg(long, value_enum, default_value_t = LayoutName::Xen, conflicts_with_all = ["from", "recorded"])]
     pub(crate) layout: LayoutName,
     /// How external interrupts are addressed
-    #[arg(long, value_enum, default_value_t = Destination::Physical)]
+    #[arg(long, value_enum, default_value_t = Destination::Physical, conflicts_with_all = ["from", "recorded"])]
     pub(crate) destination: Destination,
-    /// Vectors dom0 and Xen hold already
-    #[arg(long, default_value_t = 0)]
+    /// Vectors that are taken already
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["from", "recorded"])]
     pub(crate) taken: u32,
-    /// Xen's `extra_guest_irqs`: physical IRQs per guest
-    #[arg(long, default_value_t = 32)]
+    /// Bits of APIC id an MSI of the host carries; `remapped` with interrupt remapping
+    #[arg(long, value_enum, default_value_t = MsiBits::Bits8)]
+    pub(crate) msi_destination: MsiBits,
+    /// Xen's `extra_guest_irqs`: physical interrupts of a guest beyond the GSIs
+    #[arg(long, default_value_t = vector_allocator::HostLimits::EXTRA_GUEST_IRQS)]
     pub(crate) extra_guest_irqs: u32,
-    /// The guest's `max_event_channels`
-    #[arg(long, default_value_t = 1023)]
+    /// The guests' `max_event_channels`
+    #[arg(long, default_value_t = vector_allocator::HostLimits::MAX_EVENT_CHANNELS)]
     pub(crate) max_event_channels: u32,
+    /// Take the host from a directory with its dumps
+    #[arg(long, value_name = "DIR", conflicts_with = "recorded")]
+    pub(crate) from: Option<PathBuf>,
+    /// Take the host from a recording that comes with carillon
+    #[arg(long, value_name = "NAME", value_parser = recorded())]
+    pub(crate) recorded: Option<Recorded>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
-/// A vector layout.
+/// How a device signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SignalName {
+    /// MSI
+    Msi,
+    /// MSI-X
+    MsiX,
+}
+
+/// How physical interrupts reach a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ArrivalName {
+    /// Event channels, FIFO: 131071 ports
+    Fifo,
+    /// Event channels, two-level, 64-bit: 4095 ports
+    TwoLevel,
+    /// Event channels, two-level, 32-bit: 1023 ports
+    TwoLevel32,
+    /// Native MSI to the domain's own local APICs
+    LocalApic,
+}
+
+/// Bits of APIC id an MSI carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MsiBits {
+    /// 8: APIC ids up to 254
+    #[value(name = "8")]
+    Bits8,
+    /// 15, by the extended destination id
+    #[value(name = "15")]
+    Bits15,
+    /// 32, by interrupt remapping
+    Remapped,
+}
+
+/// A map of vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LayoutName {
     /// Xen's
@@ -185,7 +263,7 @@ pub(crate) enum LayoutName {
 /// How external interrupts are addressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Destination {
-    /// One CPU, one vector
+    /// One CPU each, one vector
     Physical,
     /// One vector on all of up to 8 CPUs
     Flat,
@@ -193,64 +271,43 @@ pub(crate) enum Destination {
     Cluster,
 }
 
-/// A policy that gives vectors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PolicyName {
-    /// The vectors as the host or scenario has them
-    Recorded,
-    /// The recorded vectors after the plan's moves
-    Planned,
-    /// Xen's global cursor
-    XenCursor,
-    /// Linux's most-available CPU
-    Spread,
-    /// Ours: guests below dom0 on every CPU
-    BelowDom0,
-}
-
-/// A delivery path for guests' devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum EngineName {
-    /// As the host or scenario has it
-    AsIs,
-    /// Physical IRQ as event
-    Event,
-    /// Remapped, injected after an exit
-    Remapped,
-    /// Posted by the IOMMU
-    Posted,
-}
-
-/// What to simulate.
-#[derive(Args, Debug)]
-pub(crate) struct SimulateArgs {
+/// What is simulated.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SubjectArgs {
     /// A scenario: a name from `carillon scenarios`, or a TOML file
     #[arg(conflicts_with_all = ["from", "recorded"])]
     pub(crate) scenario: Option<String>,
     #[command(flatten)]
     pub(crate) host: HostArgs,
-    /// Policies to compare
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub(crate) policy: Vec<PolicyName>,
-    /// Delivery paths to compare
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub(crate) engine: Vec<EngineName>,
+    /// How long to simulate: 500ms, 2s [default: the scenario's]
+    #[arg(long = "for", value_name = "TIME", value_parser = quantity::parse)]
+    pub(crate) duration_ns: Option<u64>,
+    /// Set a cost, as in --cost vm_exit=900; `carillon explain costs` lists them
+    #[arg(long, value_name = "NAME=NS", value_parser = quantity::parse_cost)]
+    pub(crate) cost: Vec<(String, u64)>,
+}
+
+/// What to simulate.
+#[derive(Args, Debug)]
+pub(crate) struct SimulateArgs {
+    #[command(flatten)]
+    pub(crate) subject: SubjectArgs,
+    /// Policies to compare [default: the scenario's own, and what the plan makes of it]
+    #[arg(long, value_name = "POLICY", value_delimiter = ',', value_parser = policy())]
+    pub(crate) policy: Vec<VectorPolicy>,
+    /// Delivery paths of guests' devices to compare [default: the scenario's own]
+    #[arg(long, value_name = "ENGINE", value_delimiter = ',', value_parser = engine())]
+    pub(crate) engine: Vec<Engine>,
     /// Seed of every random choice [default: the scenario's]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// How long to simulate: 500ms, 2s [default: the scenario's]
-    #[arg(long = "for", value_name = "TIME", value_parser = crate::duration::parse)]
-    pub(crate) duration: Option<u64>,
-    /// A factor on every workload's rate
-    #[arg(long, default_value_t = 1.0, value_parser = crate::duration::parse_load)]
-    pub(crate) load: f64,
-    /// Set a cost, as in --cost exit_external_interrupt=900; `carillon explain costs` lists them
-    #[arg(long, value_name = "NAME=NS")]
-    pub(crate) cost: Vec<String>,
+    /// A factor on every workload's rate [default: the scenario's]
+    #[arg(long, value_parser = quantity::parse_load)]
+    pub(crate) load: Option<f64>,
     /// Write a self-contained HTML report
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
-    /// Write a trace for Perfetto or chrome://tracing
+    /// Write a trace of the first run, for Perfetto or chrome://tracing
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
@@ -260,33 +317,94 @@ pub(crate) struct SimulateArgs {
 /// What to sweep over.
 #[derive(Args, Debug)]
 pub(crate) struct SweepArgs {
-    /// A scenario: a name from `carillon scenarios`, or a TOML file
-    #[arg(conflicts_with_all = ["from", "recorded"])]
-    pub(crate) scenario: Option<String>,
     #[command(flatten)]
-    pub(crate) host: HostArgs,
-    /// Policies
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub(crate) policy: Vec<PolicyName>,
-    /// Delivery paths
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub(crate) engine: Vec<EngineName>,
+    pub(crate) subject: SubjectArgs,
+    /// Policies [default: all]
+    #[arg(long, value_name = "POLICY", value_delimiter = ',', value_parser = policy())]
+    pub(crate) policy: Vec<VectorPolicy>,
+    /// Delivery paths of guests' devices [default: all]
+    #[arg(long, value_name = "ENGINE", value_delimiter = ',', value_parser = engine())]
+    pub(crate) engine: Vec<Engine>,
     /// Factors on every workload's rate
-    #[arg(long, value_delimiter = ',', default_values_t = [1.0], value_parser = crate::duration::parse_load)]
+    #[arg(long, value_delimiter = ',', default_values_t = [1.0], value_parser = quantity::parse_load)]
     pub(crate) load: Vec<f64>,
     /// Seeds
     #[arg(long, value_delimiter = ',', default_values_t = [1])]
     pub(crate) seed: Vec<u64>,
-    /// How long each run simulates
-    #[arg(long = "for", value_name = "TIME", value_parser = crate::duration::parse)]
-    pub(crate) duration: Option<u64>,
-    /// Where results go: .jsonl or .csv; points already in it are not run again
+    /// Where the results go, a line of JSON per point; points that are in it are not run again
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Run only every n-th point, from the i-th on (1/4 … 4/4); the files of all shards concatenate
-    #[arg(long, value_name = "I/N")]
-    pub(crate) shard: Option<String>,
+    /// Write the results as a table too, a row per point and source
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Run only every N-th point, from the I-th on (1/4 … 4/4); the files of all shards concatenate
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
+    pub(crate) shard: Shard,
     /// Threads [default: one per CPU]
     #[arg(long)]
-    pub(crate) threads: Option<usize>,
+    pub(crate) threads: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// What to explain.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// A vector, a path, a term, `paths`, `costs` or `dumps`; a list of what there is if left out
+    pub(crate) what: Vec<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Which scenario.
+#[derive(Args, Debug)]
+pub(crate) struct ScenariosArgs {
+    /// The scenario to print; a list if left out
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+fn recorded() -> impl TypedValueParser<Value = Recorded> {
+    one_of(Recorded::ALL.map(|recorded| (recorded.name(), recorded)))
+}
+
+fn policy() -> impl TypedValueParser<Value = VectorPolicy> {
+    one_of(VectorPolicy::ALL.map(|policy| (policy.name(), policy)))
+}
+
+fn engine() -> impl TypedValueParser<Value = Engine> {
+    one_of(Engine::ALL.map(|engine| (engine.name(), engine)))
+}
+
+/// A parser of names that stand for values.
+fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
+    named: [(&'static str, T); N],
+) -> impl TypedValueParser<Value = T> {
+    let value_of = move |name: String| named.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+    PossibleValuesParser::new(named.map(|(name, _)| name))
+        .try_map(move |name| value_of(name).ok_or_else(|| std::io::Error::other("no such name")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::Parser as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_does_not_contradict_itself() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_name_of_a_policy_an_engine_and_a_recording_is_understood() {
+        let policies = "--policy=recorded,xen-cursor,spread,below-dom0,planned";
+        let engines = "--engine=as-is,event,remapped,posted";
+        for recorded in ["--recorded=xen-sas-nic", "--recorded=xen-sas-intx"] {
+            assert!(Cli::try_parse_from(["carillon", "simulate", recorded, policies, engines]).is_ok());
+        }
+        assert!(Cli::try_parse_from(["carillon", "simulate", "--policy=best"]).is_err());
+    }
 }

@@ -1,7 +1,6 @@
 //! `carillon explain`: vectors, delivery paths, costs, terms, and how to record a host.
 
-use std::fmt::Write as _;
-
+use carillon_machine::Costs;
 use hypervisor_lib::fabric::DomainFeatures;
 use hypervisor_lib::fabric::DomainKind;
 use hypervisor_lib::fabric::Route;
@@ -14,7 +13,11 @@ use vector_allocator::Vector;
 use vector_allocator::VectorLayout;
 use vector_allocator::XenLayout;
 
+use crate::cli::ExplainArgs;
 use crate::failure::Failure;
+use crate::failure::Verdict;
+use crate::output::Answer;
+use crate::output::Output;
 use crate::page::Page;
 use crate::page::Tone;
 
@@ -37,7 +40,7 @@ struct Term {
 
 /// An explanation: a title, paragraphs, and where it comes from.
 #[derive(Debug, Serialize)]
-pub(crate) struct Explanation {
+struct Explanation {
     title: String,
     paragraphs: Vec<String>,
     sources: Vec<String>,
@@ -45,7 +48,7 @@ pub(crate) struct Explanation {
 
 impl Explanation {
     /// Writes it to a page.
-    pub(crate) fn show(&self, page: &mut Page) {
+    fn show(&self, page: &mut Page) {
         page.title(&self.title);
         for paragraph in &self.paragraphs {
             page.line(Tone::Plain, paragraph);
@@ -56,8 +59,27 @@ impl Explanation {
     }
 }
 
+/// The explanations asked for.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Explanations(Vec<Explanation>);
+
+impl Answer for Explanations {
+    fn show(&self, page: &mut Page) {
+        for explanation in &self.0 {
+            explanation.show(page);
+        }
+    }
+}
+
+/// Explains what the command line asks for.
+pub(crate) fn run(args: &ExplainArgs, out: Output) -> Result<Verdict, Failure> {
+    out.print(&Explanations(explain(&args.what)?), args.output.format())?;
+    Ok(Verdict::Fine)
+}
+
 /// Explains `what`: the words of the command line after `explain`.
-pub(crate) fn explain(what: &[String]) -> Result<Vec<Explanation>, Failure> {
+fn explain(what: &[String]) -> Result<Vec<Explanation>, Failure> {
     let asked = what.join(" ");
     let asked = asked.trim();
     if asked.is_empty() {
@@ -143,7 +165,9 @@ fn path(asked: &str) -> Option<Explanation> {
     (!routes.is_empty() && wanted.len() > 3).then(|| Explanation {
         title: format!("delivery path: {asked}"),
         paragraphs: routes.iter().map(|(who, route)| format!("  • {who} → {route}")).collect(),
-        sources: vec!["xen: arch/x86/pci/xen.c (Linux), drivers/passthrough/vtd/intremap.c, CPUID leaf 0x40000004".into()],
+        sources: vec![
+            "xen: arch/x86/pci/xen.c (Linux), drivers/passthrough/vtd/intremap.c, CPUID leaf 0x40000004".into(),
+        ],
     })
 }
 
@@ -151,13 +175,16 @@ fn paths() -> Explanation {
     Explanation {
         title: "delivery paths".into(),
         paragraphs: all_routes().iter().map(|(who, route)| format!("  • {who} → {route}")).collect(),
-        sources: vec!["xen: arch/x86/pci/xen.c (Linux), drivers/passthrough/vtd/intremap.c, CPUID leaf 0x40000004".into()],
+        sources: vec![
+            "xen: arch/x86/pci/xen.c (Linux), drivers/passthrough/vtd/intremap.c, CPUID leaf 0x40000004".into(),
+        ],
     }
 }
 
 /// The distinct cases of the classifier, in words.
 fn all_routes() -> Vec<(String, Route)> {
-    let hvm = |pirqs, apic_virtualized, posting| DomainFeatures { kind: DomainKind::Hvm, pirqs, apic_virtualized, posting };
+    let hvm =
+        |pirqs, apic_virtualized, posting| DomainFeatures { kind: DomainKind::Hvm, pirqs, apic_virtualized, posting };
     [
         ("Xen's own source", DomainFeatures::pv(), Signal::Hypervisor),
         ("a PV domain's device", DomainFeatures::pv(), Signal::DeviceMsi),
@@ -176,11 +203,11 @@ fn all_routes() -> Vec<(String, Route)> {
 }
 
 fn costs() -> Explanation {
-    let mut paragraphs = vec!["What each step of the simulated machine takes; a scenario or --cost NAME=NS sets another value.".to_owned()];
-    for cost in carillon_machine::Costs::default().table() {
-        let mut line = String::new();
-        let _ = write!(line, "  • {} = {} ns: {} [{}]", cost.name, cost.value.0, cost.meaning, cost.source);
-        paragraphs.push(line);
+    let mut paragraphs = vec![
+        "What each step of the simulated machine takes; a scenario or --cost NAME=NS sets another value.".to_owned(),
+    ];
+    for cost in Costs::table() {
+        paragraphs.push(format!("  • {} = {} {}: {}", cost.name, cost.default.0, cost.unit, cost.source));
     }
     Explanation { title: "costs".into(), paragraphs, sources: Vec::new() }
 }
@@ -193,7 +220,8 @@ fn dumps() -> Explanation {
         "xentrace -D -T 4 -S 256 -e 0x008af000 xentrace.bin",
     ];
     let mut paragraphs = vec![
-        "In dom0 of the host, as root, in an empty directory; only dump-i.txt is required, the rest tells more:".to_owned(),
+        "In dom0 of the host, as root, in an empty directory; only dump-i.txt is required, the rest tells more:"
+            .to_owned(),
     ];
     paragraphs.extend(commands.iter().map(|command| format!("    {command}")));
     paragraphs.push("Then: carillon inspect --from DIR. Files may be compressed (.gz).".into());
@@ -211,7 +239,11 @@ fn term(asked: &str) -> Result<Vec<Explanation>, Failure> {
         .into_iter()
         .filter(matches)
         .map(|term| Explanation {
-            title: if term.long.is_empty() || term.long == term.term { term.term } else { format!("{}: {}", term.term, term.long) },
+            title: if term.long.is_empty() || term.long == term.term {
+                term.term
+            } else {
+                format!("{}: {}", term.term, term.long)
+            },
             paragraphs: vec![term.text],
             sources: vec![term.source],
         })

@@ -1,20 +1,77 @@
-//! How the program ends when it does not end well.
+//! How the program ends.
 
 use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
 
-/// Why it could not be done: exit code 1.
+/// What a command found, where it could do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing to object to: exit code 0.
+    Fine,
+    /// The answer is no: exit code 3.
+    No,
+}
+
+/// Why a command could not do its work: exit code 1.
 #[derive(Debug)]
-pub(crate) struct Failure(String);
+pub(crate) struct Failure {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Verdict {
+    /// No if `is_no`.
+    pub(crate) const fn no_if(is_no: bool) -> Self {
+        if is_no { Self::No } else { Self::Fine }
+    }
+
+    /// The exit code that says so.
+    pub(crate) fn code(self) -> ExitCode {
+        match self {
+            Self::Fine => ExitCode::SUCCESS,
+            Self::No => ExitCode::from(3),
+        }
+    }
+}
 
 impl Failure {
     /// A failure with its message.
     pub(crate) fn new(message: impl fmt::Display) -> Self {
-        Self(message.to_string())
+        Self { message: message.to_string(), hint: None }
+    }
+
+    /// A failure with the message of an error and of what caused it.
+    pub(crate) fn caused(error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message.push_str(": ");
+            message.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self { message, hint: None }
+    }
+
+    /// The same with what to do about it.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Says it on the standard error.
+    pub(crate) fn report(&self) -> ExitCode {
+        // Nobody is left to be told if the standard error is closed.
+        let _ = writeln!(std::io::stderr(), "carillon: {self}");
+        ExitCode::FAILURE
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  {hint}"),
+            None => Ok(()),
+        }
     }
 }

@@ -1,30 +1,48 @@
-//! See, plan and simulate which interrupt outranks which on a Xen host: the main job on two recorded hosts.
+//! See, plan and simulate which interrupt outranks which on a Xen host.
 #![forbid(unsafe_code)]
 
+mod capacity;
+mod cli;
+mod comparison;
+mod explain;
 mod failure;
+mod generated;
+mod harm;
+mod hosts;
+mod inspect;
 mod main_job;
+mod output;
 mod page;
+mod plan;
+mod progress;
+mod quantity;
+mod scenarios;
+mod simulate;
+mod subject;
+mod sweep;
 
-use std::io::IsTerminal as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use page::Colours;
-use page::Page;
+use clap::Parser as _;
+
+use cli::Cli;
+use cli::Command;
+use output::Output;
 
 fn main() -> ExitCode {
-    let out = std::io::stdout();
-    let colours = if out.is_terminal() && std::env::var_os("NO_COLOR").is_none() { Colours::On } else { Colours::Off };
-    let mut page = Page::new(colours, 120);
-    match main_job::main_job(&mut page) {
-        // A reader that has seen enough closes the pipe: no error.
-        Ok(()) => {
-            let _ = out.lock().write_all(page.into_text().as_bytes());
-            ExitCode::SUCCESS
-        }
-        Err(failure) => {
-            eprintln!("carillon: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    let cli = Cli::parse();
+    let out = Output::new(cli.color);
+    let done = match &cli.command {
+        None => main_job::run(out),
+        Some(Command::Inspect(args)) => inspect::run(args, out),
+        Some(Command::Plan(args)) => plan::run(args, out),
+        Some(Command::Capacity(args)) => capacity::run(args, out),
+        Some(Command::Simulate(args)) => simulate::run(args, out),
+        Some(Command::Sweep(args)) => sweep::run(args, out),
+        Some(Command::Explain(args)) => explain::run(args, out),
+        Some(Command::Scenarios(args)) => scenarios::run(args, out),
+        Some(Command::Completions { shell }) => generated::completions(*shell),
+        Some(Command::Man { directory }) => generated::manual(directory),
+    };
+    done.map_or_else(|failure| failure.report(), |verdict| verdict.code())
 }

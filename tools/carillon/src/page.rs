@@ -6,8 +6,12 @@ use anstyle::AnsiColor;
 use anstyle::Style;
 use comfy_table::Cell;
 use comfy_table::ContentArrangement;
+use comfy_table::LineStyle;
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::TableStyle;
+
+/// Columns apart, a line below the header and nothing else.
+const LOOK: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// How much something matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +111,18 @@ impl Page {
         self.styled(style(tone), &line);
     }
 
+    /// A line as it is: a command must not be broken.
+    pub(crate) fn verbatim(&mut self, tone: Tone, text: &str) {
+        self.styled(style(tone), text);
+    }
+
     /// A table; nothing if it has no rows.
     pub(crate) fn table(&mut self, head: &[&str], rows: Vec<Vec<Piece>>) {
         if rows.is_empty() {
             return;
         }
         let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(LOOK).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(self.width);
         match self.colours {
             Colours::On => table.enforce_styling(),

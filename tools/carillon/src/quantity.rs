@@ -1,4 +1,8 @@
-//! Times and factors as people write them.
+//! Times, factors and costs as people write them.
+
+use carillon_machine::CostError;
+use carillon_machine::Costs;
+use carillon_machine::Span;
 
 /// Parses `500ms`, `2s`, `750us`, `100ns` to ns.
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
@@ -29,9 +33,21 @@ pub(crate) fn parse_load(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Parses a cost, as in `vm_exit=900`, to its name and ns.
+pub(crate) fn parse_cost(text: &str) -> Result<(String, u64), String> {
+    let (name, ns) = text.split_once('=').ok_or("expected NAME=NS, as in vm_exit=900")?;
+    let ns = ns.parse().map_err(|_| format!("expected a whole number of ns after '{name}=', found '{ns}'"))?;
+    Costs::default().set(name, Span(ns)).map_err(|error| match error {
+        CostError::Unknown => format!("there is no cost '{name}'; `carillon explain costs` lists them"),
+        other => other.to_string(),
+    })?;
+    Ok((name.to_owned(), ns))
+}
+
 #[cfg(test)]
 mod tests {
     use super::parse;
+    use super::parse_cost;
     use super::parse_load;
 
     #[test]
@@ -50,5 +66,14 @@ mod tests {
         assert!(parse_load("0").is_err());
         assert!(parse_load("nan").is_err());
         assert_eq!(parse_load("2.5"), Ok(2.5));
+    }
+
+    #[test]
+    fn a_cost_is_known_by_name_and_a_mistake_is_named() {
+        assert_eq!(parse_cost("vm_exit=900"), Ok(("vm_exit".to_owned(), 900)));
+        assert!(parse_cost("vmexit=900").unwrap_err().contains("'vmexit'"));
+        assert!(parse_cost("vm_exit").unwrap_err().contains("NAME=NS"));
+        assert!(parse_cost("vm_exit=9us").unwrap_err().contains("'9us'"));
+        assert!(parse_cost("vm_exit=9000000000").unwrap_err().contains("longer than"));
     }
 }

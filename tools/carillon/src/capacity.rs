@@ -1,0 +1,211 @@
+//! `carillon capacity`: whether N devices × M queues fit, and which limit binds.
+
+use carillon_sim::snapshot::HostSnapshot;
+use serde::Serialize;
+use vector_allocator::Arrival;
+use vector_allocator::CapacityAnswer;
+use vector_allocator::CapacityRequest;
+use vector_allocator::DestinationModel;
+use vector_allocator::Devices;
+use vector_allocator::Domains;
+use vector_allocator::EventAbi;
+use vector_allocator::Holder;
+use vector_allocator::HostLimits;
+use vector_allocator::Limit;
+use vector_allocator::MsiDestination;
+use vector_allocator::Signal;
+use vector_allocator::Spread;
+use vector_allocator::VectorLayout;
+use vector_allocator::XenLayout;
+
+use crate::cli::ArrivalName;
+use crate::cli::CapacityArgs;
+use crate::cli::Destination;
+use crate::cli::HostArgs;
+use crate::cli::LayoutName;
+use crate::cli::MsiBits;
+use crate::cli::SignalName;
+use crate::failure::Failure;
+use crate::failure::Verdict;
+use crate::hosts;
+use crate::output::Answer;
+use crate::output::Output;
+use crate::page::Page;
+use crate::page::Piece;
+use crate::page::Tone;
+
+/// Whether it fits.
+#[derive(Debug, Serialize)]
+struct Capacity {
+    question: String,
+    fits: bool,
+    /// The limit that is nearest to its end, or furthest past it.
+    binding: Option<Row>,
+    limits: Vec<Row>,
+    /// The most queues per device that fit, everything else being equal.
+    largest_queues: Option<u32>,
+}
+
+/// One limit.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    limit: String,
+    needed: u64,
+    available: u64,
+    is_met: bool,
+    remedy: Option<String>,
+}
+
+/// Answers the question of the command line.
+pub(crate) fn run(args: &CapacityArgs, out: Output) -> Result<Verdict, Failure> {
+    let request = request(args)?;
+    let answer = vector_allocator::capacity(&request);
+    let capacity = Capacity::of(question(args, &request), &answer);
+    out.print(&capacity, args.output.format())?;
+    Ok(Verdict::no_if(!capacity.fits))
+}
+
+fn request(args: &CapacityArgs) -> Result<CapacityRequest, Failure> {
+    let msi_destination = match args.msi_destination {
+        MsiBits::Bits8 => MsiDestination::Bits8,
+        MsiBits::Bits15 => MsiDestination::Bits15,
+        MsiBits::Remapped => MsiDestination::Remapped,
+    };
+    Ok(CapacityRequest {
+        devices: Devices {
+            count: args.devices,
+            queues: args.queues,
+            control_interrupts: args.control_interrupts,
+            signal: match args.signal {
+                SignalName::Msi => Signal::Msi,
+                SignalName::MsiX => Signal::MsiX,
+            },
+            spread: if args.managed { Spread::Managed } else { Spread::OnDemand },
+        },
+        holder: Holder {
+            domains: if args.guests == 0 { Domains::Dom0 } else { Domains::Guests(args.guests) },
+            vcpus: args.vcpus,
+            arrival: match args.arrival {
+                ArrivalName::Fifo => Arrival::EventChannels(EventAbi::Fifo),
+                ArrivalName::TwoLevel => Arrival::EventChannels(EventAbi::TwoLevel64),
+                ArrivalName::TwoLevel32 => Arrival::EventChannels(EventAbi::TwoLevel32),
+                ArrivalName::LocalApic => Arrival::LocalApic(msi_destination),
+            },
+            irqs_taken: 0,
+            events_taken: 0,
+            vectors_taken: 0,
+        },
+        host: HostLimits {
+            destination: msi_destination,
+            extra_guest_irqs: args.extra_guest_irqs,
+            max_event_channels: args.max_event_channels,
+            ..host(args)?
+        },
+    })
+}
+
+/// The host of the flags, or of the dumps.
+fn host(args: &CapacityArgs) -> Result<HostLimits, Failure> {
+    if args.from.is_none() && args.recorded.is_none() {
+        let layout = match args.layout {
+            LayoutName::Xen => VectorLayout::xen(XenLayout::default()),
+            LayoutName::Linux => VectorLayout::linux(),
+        };
+        let model = match args.destination {
+            Destination::Physical => DestinationModel::Physical,
+            Destination::Flat => DestinationModel::FLAT,
+            Destination::Cluster => DestinationModel::X2APIC_CLUSTER,
+        };
+        return Ok(HostLimits { vectors_taken: args.taken, ..HostLimits::with_defaults(args.pcpus, layout, model) });
+    }
+    let which = HostArgs { from: args.from.clone(), recorded: args.recorded };
+    let host = hosts::load(&which)?.pop().ok_or_else(|| Failure::new("there is no host"))?;
+    Ok(limits(&host))
+}
+
+/// What a recorded host has, and what of it is taken.
+fn limits(host: &HostSnapshot) -> HostLimits {
+    let assignment = host.assignment();
+    let cpus = u32::try_from(assignment.online.len()).unwrap_or(u32::MAX);
+    let highest = assignment.online.iter().last().map_or(0, |cpu| cpu.0);
+    let from_pool = |source: &&vector_allocator::AssignedSource| {
+        source.target.first().is_some_and(|cpu| assignment.layout.leasable(cpu).contains(source.vector))
+    };
+    let taken = assignment.sources.iter().filter(from_pool).count();
+    HostLimits {
+        highest_apic_id: highest,
+        vectors_taken: u32::try_from(taken).unwrap_or(u32::MAX),
+        ..HostLimits::with_defaults(cpus, assignment.layout.clone(), assignment.model)
+    }
+}
+
+fn question(args: &CapacityArgs, request: &CapacityRequest) -> String {
+    let holder = match request.holder.domains {
+        Domains::Dom0 => format!("dom0 with {} vCPUs", args.vcpus),
+        Domains::Guests(guests) => format!("each of {guests} guests with {} vCPUs", args.vcpus),
+    };
+    format!(
+        "{} devices × ({} queues + {}) for {holder}, on {} pCPUs ({}, {} vectors taken)",
+        args.devices,
+        args.queues,
+        args.control_interrupts,
+        request.host.cpus,
+        request.host.layout.name(),
+        request.host.vectors_taken
+    )
+}
+
+impl Capacity {
+    fn of(question: String, answer: &CapacityAnswer) -> Self {
+        Self {
+            question,
+            fits: answer.fits(),
+            binding: answer.binding().map(Row::of),
+            limits: answer.limits.iter().map(Row::of).collect(),
+            largest_queues: answer.largest_queues,
+        }
+    }
+}
+
+impl Row {
+    fn of(limit: &Limit) -> Self {
+        Self {
+            limit: limit.kind.to_string(),
+            needed: limit.needed,
+            available: limit.available,
+            is_met: limit.is_met(),
+            remedy: limit.remedy.clone(),
+        }
+    }
+}
+
+impl Answer for Capacity {
+    fn show(&self, page: &mut Page) {
+        page.title(&self.question);
+        let rows = self.limits.iter().map(|limit| {
+            let (tone, verdict) = if limit.is_met { (Tone::Good, "fits") } else { (Tone::Bad, "does not fit") };
+            vec![
+                limit.limit.clone().into(),
+                limit.needed.to_string().into(),
+                limit.available.to_string().into(),
+                Piece::toned(verdict, tone),
+            ]
+        });
+        page.table(&["limit", "needed", "available", ""], rows.collect());
+        let binding = self.binding.as_ref().map_or("nothing", |limit| limit.limit.as_str());
+        if self.fits {
+            page.line(Tone::Good, &format!("It fits; nearest to its end: {binding}."));
+        } else {
+            page.line(Tone::Bad, &format!("It does not fit; what binds: {binding}."));
+        }
+        for limit in self.limits.iter().filter(|limit| !limit.is_met) {
+            if let Some(remedy) = &limit.remedy {
+                page.line(Tone::Warn, &format!("  • {}: {remedy}", limit.limit));
+            }
+        }
+        match self.largest_queues {
+            Some(queues) => page.line(Tone::Plain, &format!("The most queues per device that fit: {queues}.")),
+            None => page.line(Tone::Warn, "Not even one queue per device fits."),
+        }
+    }
+}

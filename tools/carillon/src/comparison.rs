@@ -1,0 +1,294 @@
+//! Runs of one scenario side by side, for people and programs.
+
+use std::collections::BTreeMap;
+
+use carillon_sim::RunResult;
+use carillon_sim::Scenario;
+use carillon_sim::SourceResult;
+use carillon_sim::report::format;
+use serde::Serialize;
+use vector_allocator::Owner;
+
+use crate::page::Page;
+use crate::page::Piece;
+use crate::page::Tone;
+
+/// The most rows of one table a page shows, by who suffers most; JSON has all.
+const SHOWN: usize = 24;
+
+/// Runs of one scenario.
+#[derive(Debug, Serialize)]
+pub(crate) struct Comparison {
+    scenario: String,
+    about: String,
+    /// What is to be seen in it.
+    expect: Vec<String>,
+    duration_ms: f64,
+    seed: u64,
+    load: f64,
+    /// Costs that differ from their defaults, ns.
+    costs_ns: BTreeMap<String, u64>,
+    /// The results, in the order asked for.
+    pub(crate) runs: Vec<RunResult>,
+    /// What could not be run.
+    pub(crate) impossible: Vec<Impossible>,
+}
+
+/// A policy and path under which a scenario cannot be.
+#[derive(Debug, Serialize)]
+pub(crate) struct Impossible {
+    /// The policy.
+    pub(crate) policy: &'static str,
+    /// The path.
+    pub(crate) engine: &'static str,
+    /// What stops it.
+    pub(crate) why: String,
+}
+
+impl Comparison {
+    /// One without runs yet.
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        Self {
+            scenario: scenario.name.clone(),
+            about: scenario.about.clone(),
+            expect: scenario.expect.clone(),
+            duration_ms: scenario.duration_ms,
+            seed: scenario.seed,
+            load: scenario.load,
+            costs_ns: scenario.costs_ns.clone(),
+            runs: Vec::new(),
+            impossible: Vec::new(),
+        }
+    }
+
+    /// The same without what only a report draws.
+    pub(crate) fn without_timelines(mut self) -> Self {
+        for run in &mut self.runs {
+            run.timeline.clear();
+        }
+        self
+    }
+
+    /// Writes all of it to a page.
+    pub(crate) fn show(&self, page: &mut Page) {
+        page.title(&self.scenario);
+        page.line(Tone::Plain, &self.about);
+        let costs: Vec<String> = self.costs_ns.iter().map(|(name, ns)| format!("{name} = {ns} ns")).collect();
+        let costs = if costs.is_empty() { "costs: defaults".to_owned() } else { costs.join(", ") };
+        let time =
+            format!("{} ms of virtual time, seed {}, load × {}; {costs}", self.duration_ms, self.seed, self.load);
+        page.line(Tone::Faint, &time);
+        for impossible in &self.impossible {
+            let Impossible { policy, engine, why } = impossible;
+            page.line(Tone::Warn, &format!("Not run: {policy}/{engine}: {why}"));
+        }
+        self.show_sources(page);
+        self.show_waiting(page);
+        self.show_exits(page);
+        self.show_retention(page);
+        self.show_scheduling(page);
+        if !self.expect.is_empty() {
+            page.heading("What this shows");
+            for sentence in &self.expect {
+                page.line(Tone::Plain, &format!("  • {sentence}"));
+            }
+        }
+    }
+
+    /// Writes dom0's waits to a page: one line a run.
+    pub(crate) fn show_verdicts(&self, page: &mut Page) {
+        for run in &self.runs {
+            let (times, total, longest) = waits(run);
+            let name = self.name(run);
+            if times == 0 {
+                page.line(Tone::Good, &format!("  {name}: no guest's interrupt kept one of dom0's waiting"));
+                continue;
+            }
+            page.line(
+                Tone::Bad,
+                &format!(
+                    "  {name}: guests' interrupts kept dom0's waiting {} times, {} in all, {} at the longest",
+                    format::count(times),
+                    format::duration(total),
+                    format::duration(longest)
+                ),
+            );
+        }
+    }
+
+    /// Writes per source how long the host took to reach it, a column a run.
+    pub(crate) fn show_host_latency(&self, page: &mut Page) {
+        let mut head = vec!["source".to_owned(), "owner".to_owned(), "raised".to_owned()];
+        head.extend(self.runs.iter().map(|run| format!("{}: longest wait for the host", self.name(run))));
+        let head: Vec<&str> = head.iter().map(String::as_str).collect();
+        let Some(first) = self.runs.first() else { return };
+        let rows = first.sources.iter().filter(|source| source.raised > 0).map(|source| {
+            let tone = if is_dom0s(source) { Tone::Plain } else { Tone::Faint };
+            let mut row = vec![
+                Piece::toned(format!("IRQ {} {}", source.id, source.label), tone),
+                source.owner.clone().into(),
+                format::count(source.raised).into(),
+            ];
+            for run in &self.runs {
+                let found = run.sources.iter().find(|other| (other.id, &other.owner) == (source.id, &source.owner));
+                row.push(found.map_or_else(|| "–".to_owned(), longest_at_host).into());
+            }
+            row
+        });
+        page.table(&head, rows.collect());
+    }
+
+    fn show_sources(&self, page: &mut Page) {
+        page.heading("Latency, from the interrupt to its owner's handler");
+        let mut worst: BTreeMap<(u32, &str), u64> = BTreeMap::new();
+        for source in self.runs.iter().flat_map(|run| &run.sources).filter(|source| source.raised > 0) {
+            let entry = worst.entry((source.id, source.owner.as_str())).or_default();
+            *entry = source.latency.max_ns.max(*entry);
+        }
+        let mut order: Vec<((u32, &str), u64)> = worst.into_iter().collect();
+        order.sort_by_key(|((id, owner), max)| (*owner != Owner::Dom0.to_string(), std::cmp::Reverse(*max), *id));
+        let shown = SHOWN.div_ceil(self.runs.len().max(1)).max(8);
+        let mut rows = Vec::new();
+        for ((id, owner), _) in order.iter().take(shown) {
+            for run in &self.runs {
+                let found = run.sources.iter().find(|source| (source.id, source.owner.as_str()) == (*id, *owner));
+                rows.extend(found.map(|source| self.source_row(run, source)));
+            }
+        }
+        let head =
+            ["source", "owner", "run", "vector", "pCPU", "raised", "merged", "p50", "p99", "max", "host's share, max"];
+        page.table(&head, rows);
+        let of = order.len();
+        if of > shown {
+            page.line(Tone::Faint, &format!("… and {} more sources; --json has them all", of - shown));
+        }
+    }
+
+    fn source_row(&self, run: &RunResult, source: &SourceResult) -> Vec<Piece> {
+        let tone = if is_dom0s(source) { Tone::Plain } else { Tone::Faint };
+        vec![
+            Piece::toned(format!("IRQ {} {}", source.id, source.label), tone),
+            source.owner.clone().into(),
+            self.name(run).into(),
+            source.vector.map_or_else(|| "–".to_owned(), format::vector).into(),
+            source.cpu.to_string().into(),
+            format::count(source.raised).into(),
+            format::count(source.coalesced).into(),
+            format::duration(source.latency.p50_ns).into(),
+            format::duration(source.latency.p99_ns).into(),
+            format::duration(source.latency.max_ns).into(),
+            longest_at_host(source).into(),
+        ]
+    }
+
+    fn show_waiting(&self, page: &mut Page) {
+        page.heading("Dom0's interrupts kept waiting by guests'");
+        let mut rows = Vec::new();
+        for run in &self.runs {
+            let mut waits: Vec<_> = run.blocking.iter().collect();
+            waits.sort_by_key(|wait| std::cmp::Reverse(wait.total_ns));
+            for wait in waits.into_iter().take(SHOWN / self.runs.len().max(1) + 1) {
+                rows.push(vec![
+                    self.name(run).into(),
+                    label(run, wait.victim).into(),
+                    label(run, wait.by).into(),
+                    Piece::toned(wait.cause.clone(), Tone::Bad),
+                    format::count(wait.times).into(),
+                    format::duration(wait.total_ns).into(),
+                    format::duration(wait.max_ns).into(),
+                ]);
+            }
+        }
+        page.table(&["run", "dom0's", "waited for", "which was", "times", "in all", "longest"], rows);
+        self.show_verdicts(page);
+    }
+
+    fn show_exits(&self, page: &mut Page) {
+        let mut causes: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for (column, run) in self.runs.iter().enumerate() {
+            for exit in run.exits.iter().filter(|exit| exit.times > 0) {
+                causes.entry(&exit.name).or_insert_with(|| vec![0; self.runs.len()])[column] = exit.times;
+            }
+        }
+        if causes.is_empty() {
+            return;
+        }
+        page.heading("Exits, by cause");
+        let mut head = vec!["cause".to_owned()];
+        head.extend(self.runs.iter().map(|run| self.name(run)));
+        let head: Vec<&str> = head.iter().map(String::as_str).collect();
+        let row = |(cause, times): (&str, Vec<u64>)| {
+            [cause.into()].into_iter().chain(times.into_iter().map(|times| format::count(times).into())).collect()
+        };
+        page.table(&head, causes.into_iter().map(row).collect());
+    }
+
+    fn show_retention(&self, page: &mut Page) {
+        let mut rows = Vec::new();
+        for run in &self.runs {
+            for kept in run.retention.iter().filter(|kept| kept.times > 0).take(SHOWN) {
+                rows.push(vec![
+                    self.name(run).into(),
+                    label(run, kept.source).into(),
+                    format::count(kept.times).into(),
+                    Piece::toned(format::count(kept.forced), if kept.forced > 0 { Tone::Bad } else { Tone::Plain }),
+                    format::duration(kept.total_ns).into(),
+                    format::duration(kept.max_ns).into(),
+                ]);
+            }
+        }
+        if !rows.is_empty() {
+            page.heading("In-service bits kept past the host's handler");
+            page.table(&["run", "source", "times", "ended by the host", "in all", "longest"], rows);
+        }
+    }
+
+    fn show_scheduling(&self, page: &mut Page) {
+        let mut rows = Vec::new();
+        for run in &self.runs {
+            let mut waits: Vec<_> = run.scheduling.iter().filter(|wait| wait.times > 0).collect();
+            waits.sort_by_key(|wait| std::cmp::Reverse(wait.total_ns));
+            for wait in waits.into_iter().take(8) {
+                rows.push(vec![
+                    self.name(run).into(),
+                    wait.vcpu.clone().into(),
+                    wait.behind.clone().into(),
+                    format::count(wait.times).into(),
+                    format::duration(wait.total_ns).into(),
+                    format::duration(wait.max_ns).into(),
+                ]);
+            }
+        }
+        if !rows.is_empty() {
+            page.heading("The scheduler's share: dom0's vCPUs waiting for a pCPU a guest's vCPU has");
+            page.table(&["run", "vCPU", "behind", "times", "in all", "longest"], rows);
+        }
+    }
+
+    /// What tells a run from the others.
+    fn name(&self, run: &RunResult) -> String {
+        let one_engine = self.runs.iter().all(|other| other.engine == run.engine);
+        if one_engine { run.policy.clone() } else { format!("{}, {}", run.policy, run.engine) }
+    }
+}
+
+/// How often, for how long in all and at the longest guests kept dom0 waiting.
+fn waits(run: &RunResult) -> (u64, u64, u64) {
+    let sum = |of: fn(&carillon_sim::Blocking) -> u64| run.blocking.iter().map(of).sum();
+    let longest = run.blocking.iter().map(|wait| wait.max_ns).max().unwrap_or(0);
+    (sum(|wait| wait.times), sum(|wait| wait.total_ns), longest)
+}
+
+fn is_dom0s(source: &SourceResult) -> bool {
+    source.owner == Owner::Dom0.to_string()
+}
+
+/// The longest wait for the host's handler; a posted source has none.
+fn longest_at_host(source: &SourceResult) -> String {
+    if source.host_latency.count == 0 { "–".to_owned() } else { format::duration(source.host_latency.max_ns) }
+}
+
+fn label(run: &RunResult, id: u32) -> String {
+    let found = run.sources.iter().find(|source| source.id == id);
+    found.map_or_else(|| format!("IRQ {id}"), |source| format!("IRQ {id} {} ({})", source.label, source.owner))
+}

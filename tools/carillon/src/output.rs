@@ -1,0 +1,81 @@
+//! Where answers go: to the standard output, as a page or as JSON.
+
+use std::io;
+use std::io::ErrorKind;
+use std::io::IsTerminal as _;
+use std::io::Write as _;
+
+use serde::Serialize;
+
+use crate::cli::Color;
+use crate::failure::Failure;
+use crate::page::Colours;
+use crate::page::Page;
+
+/// The widest page that is comfortable to read, columns.
+const WIDEST: u16 = 150;
+/// The narrowest a table can be made.
+const NARROWEST: u16 = 60;
+/// The width of a page that goes to a file or a pipe.
+const UNKNOWN: u16 = 120;
+
+/// An answer that can be shown to people and to programs.
+pub(crate) trait Answer: Serialize {
+    /// Writes it to a page.
+    fn show(&self, page: &mut Page);
+}
+
+/// For whom an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// People.
+    Page,
+    /// Programs.
+    Json,
+}
+
+/// The standard output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    colours: Colours,
+    width: u16,
+}
+
+impl Output {
+    /// The standard output with colours as asked for.
+    pub(crate) fn new(color: Color) -> Self {
+        let is_terminal = io::stdout().is_terminal();
+        let colours = match color {
+            Color::Always => Colours::On,
+            Color::Never => Colours::Off,
+            Color::Auto if is_terminal && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()) => Colours::On,
+            Color::Auto => Colours::Off,
+        };
+        let columns = terminal_size::terminal_size().filter(|_| is_terminal).map_or(UNKNOWN, |(width, _)| width.0);
+        Self { colours, width: columns.clamp(NARROWEST, WIDEST) }
+    }
+
+    /// Prints an answer.
+    pub(crate) fn print(self, answer: &impl Answer, format: Format) -> Result<(), Failure> {
+        let text = match format {
+            Format::Page => {
+                let mut page = Page::new(self.colours, self.width);
+                answer.show(&mut page);
+                page.into_text()
+            }
+            Format::Json => serde_json::to_string_pretty(answer).map_err(Failure::new)? + "\n",
+        };
+        write(text.as_bytes())
+    }
+}
+
+/// Writes to the standard output. A reader that has seen enough and closes the pipe is no failure.
+pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("the standard output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,153 @@
+//! `carillon simulate`: scenarios run under several policies and delivery paths, side by side.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+use carillon_machine::Costs;
+use carillon_machine::Span;
+use carillon_sim::Engine;
+use carillon_sim::Run;
+use carillon_sim::RunResult;
+use carillon_sim::Scenario;
+use carillon_sim::SpanLimit;
+use carillon_sim::VectorPolicy;
+use carillon_sim::report;
+use carillon_sim::report::Finding;
+use carillon_sim::report::Parameter;
+use carillon_sim::report::PlanRows;
+use carillon_sim::report::Report;
+use vector_allocator::inversions;
+
+use crate::cli::SimulateArgs;
+use crate::comparison::Comparison;
+use crate::comparison::Impossible;
+use crate::failure::Failure;
+use crate::failure::Verdict;
+use crate::output::Answer;
+use crate::output::Output;
+use crate::page::Page;
+use crate::progress::Progress;
+use crate::subject;
+
+/// Spans a report's or trace's timeline holds at most.
+const SPANS: SpanLimit = SpanLimit(200_000);
+/// The most findings a report lists before and after a plan.
+const FINDINGS: usize = 200;
+
+/// The comparisons of several scenarios.
+#[derive(Debug, serde::Serialize)]
+#[serde(transparent)]
+struct Comparisons(Vec<Comparison>);
+
+/// Simulates what the command line asks for.
+pub(crate) fn run(args: &SimulateArgs, out: Output) -> Result<Verdict, Failure> {
+    let mut scenarios = subject::load(&args.subject)?;
+    for scenario in &mut scenarios {
+        scenario.seed = args.seed.unwrap_or(scenario.seed);
+        scenario.load = args.load.unwrap_or(scenario.load);
+    }
+    if scenarios.len() > 1 && (args.report.is_some() || args.trace.is_some()) {
+        return Err(
+            Failure::new("a report or trace shows one host").hint("choose it with --recorded NAME or --from DIR")
+        );
+    }
+    let limit = if args.report.is_some() || args.trace.is_some() { SPANS } else { SpanLimit(0) };
+    let mut comparisons = Vec::new();
+    for scenario in &scenarios {
+        let comparison = compare(scenario, &args.policy, &args.engine, limit)?;
+        if let Some(path) = &args.report {
+            write_report(path, scenario, &comparison.runs)?;
+        }
+        if let (Some(path), Some(run)) = (&args.trace, comparison.runs.first()) {
+            write_trace(path, run)?;
+        }
+        comparisons.push(comparison.without_timelines());
+    }
+    out.print(&Comparisons(comparisons), args.output.format())?;
+    Ok(Verdict::Fine)
+}
+
+/// Runs a scenario under every policy and engine asked for; without a word, its own and what the plan makes of it.
+pub(crate) fn compare(
+    scenario: &Scenario,
+    policies: &[VectorPolicy],
+    engines: &[Engine],
+    limit: SpanLimit,
+) -> Result<Comparison, Failure> {
+    let own = [scenario.policy, VectorPolicy::Planned];
+    let policies = match policies {
+        [] if scenario.policy == VectorPolicy::Recorded => &own[..],
+        [] => &own[..1],
+        _ => policies,
+    };
+    let own_engine = [scenario.engine];
+    let engines = if engines.is_empty() { &own_engine[..] } else { engines };
+    let mut comparison = Comparison::new(scenario);
+    let progress = Progress::of_runs(policies.len() * engines.len());
+    for engine in engines {
+        for policy in policies {
+            let variant = Scenario { policy: *policy, engine: *engine, ..scenario.clone() };
+            match Run::with_timeline(&variant, limit) {
+                Ok(run) => {
+                    progress.begin(&format!("{} {policy} {engine}", scenario.name));
+                    comparison.runs.push(run.to_end(|at| progress.at(at)));
+                }
+                Err(fault) => comparison.impossible.push(Impossible {
+                    policy: policy.name(),
+                    engine: engine.name(),
+                    why: fault.to_string(),
+                }),
+            }
+            progress.done();
+        }
+    }
+    progress.finish();
+    match (comparison.runs.is_empty(), comparison.impossible.first()) {
+        (true, Some(first)) => Err(Failure::new(format!("{}: {}", scenario.name, first.why))),
+        _ => Ok(comparison),
+    }
+}
+
+fn write_report(path: &Path, scenario: &Scenario, runs: &[RunResult]) -> Result<(), Failure> {
+    let recorded = Scenario { policy: VectorPolicy::Recorded, ..scenario.clone() };
+    let before = recorded.assignment().map_err(Failure::new)?;
+    let plan = recorded.plan().map_err(Failure::new)?;
+    let after = plan.apply(&before);
+    let findings =
+        |assignment| inversions(assignment).take(FINDINGS).map(|one| Finding::of(assignment, &one)).collect();
+    let mut costs = Costs::default();
+    for (name, ns) in &scenario.costs_ns {
+        costs.set(name, Span(*ns)).map_err(Failure::new)?;
+    }
+    let report = Report {
+        title: scenario.name.clone(),
+        about: [scenario.about.clone()].into_iter().chain(scenario.expect.iter().cloned()).collect(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        seed: scenario.seed,
+        results: runs.to_vec(),
+        plan: PlanRows::of(&before, &plan),
+        before: findings(&before),
+        after: findings(&after),
+        parameters: Parameter::all(&costs),
+    };
+    let page = report::html(&report).map_err(|error| Failure::caused(&error))?;
+    std::fs::write(path, page).map_err(|error| unwritable(path, &error))
+}
+
+fn write_trace(path: &Path, run: &RunResult) -> Result<(), Failure> {
+    let file = File::create(path).map_err(|error| unwritable(path, &error))?;
+    report::perfetto(run, BufWriter::new(file)).map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &dyn std::error::Error) -> Failure {
+    Failure::new(format!("{} cannot be written: {error}", path.display()))
+}
+
+impl Answer for Comparisons {
+    fn show(&self, page: &mut Page) {
+        for comparison in &self.0 {
+            comparison.show(page);
+        }
+    }
+}
