@@ -9,6 +9,7 @@ use carillon_sim::report::format;
 use serde::Serialize;
 use vector_allocator::Owner;
 
+use crate::harm::Harms;
 use crate::page::Page;
 use crate::page::Piece;
 use crate::page::Tone;
@@ -23,6 +24,8 @@ pub(crate) struct Comparison {
     about: String,
     /// What is to be seen in it.
     expect: Vec<String>,
+    /// Where guests outrank dom0 or can hold it back, as the scenario stands.
+    harms: Harms,
     duration_ms: f64,
     seed: u64,
     load: f64,
@@ -47,11 +50,12 @@ pub(crate) struct Impossible {
 
 impl Comparison {
     /// One without runs yet.
-    pub(crate) fn new(scenario: &Scenario) -> Self {
+    pub(crate) fn new(scenario: &Scenario, harms: Harms) -> Self {
         Self {
             scenario: scenario.name.clone(),
             about: scenario.about.clone(),
             expect: scenario.expect.clone(),
+            harms,
             duration_ms: scenario.duration_ms,
             seed: scenario.seed,
             load: scenario.load,
@@ -82,6 +86,7 @@ impl Comparison {
             let Impossible { policy, engine, why } = impossible;
             page.line(Tone::Warn, &format!("Not run: {policy}/{engine}: {why}"));
         }
+        self.harms.show(page);
         self.show_sources(page);
         self.show_waiting(page);
         self.show_exits(page);
@@ -146,29 +151,35 @@ impl Comparison {
             *entry = source.latency.max_ns.max(*entry);
         }
         let mut order: Vec<((u32, &str), u64)> = worst.into_iter().collect();
-        order.sort_by_key(|((id, owner), max)| (*owner != Owner::Dom0.to_string(), std::cmp::Reverse(*max), *id));
-        let shown = SHOWN.div_ceil(self.runs.len().max(1)).max(8);
+        order.sort_by_key(|((id, _), max)| (std::cmp::Reverse(*max), *id));
+        let (dom0, others): (Vec<_>, Vec<_>) =
+            order.iter().partition(|((_, owner), _)| *owner == Owner::Dom0.to_string());
+        let of_each = SHOWN / 2 / self.runs.len().max(1);
+        let shown: Vec<_> = dom0.iter().take(of_each.max(4)).chain(others.iter().take(of_each.max(4))).collect();
         let mut rows = Vec::new();
-        for ((id, owner), _) in order.iter().take(shown) {
-            for run in &self.runs {
+        for ((id, owner), _) in &shown {
+            for (row, run) in self.runs.iter().enumerate() {
                 let found = run.sources.iter().find(|source| (source.id, source.owner.as_str()) == (*id, *owner));
-                rows.extend(found.map(|source| self.source_row(run, source)));
+                let Some(source) = found else { continue };
+                let name = if row == 0 { format!("IRQ {id} {} ({owner})", source.label) } else { String::new() };
+                rows.push(self.source_row(run, source, name));
             }
         }
-        let head =
-            ["source", "owner", "run", "vector", "pCPU", "raised", "merged", "p50", "p99", "max", "host's share, max"];
-        page.table(&head, rows);
-        let of = order.len();
-        if of > shown {
-            page.line(Tone::Faint, &format!("… and {} more sources; --json has them all", of - shown));
+        page.table(&["source", "run", "vector", "pCPU", "raised", "merged", "p50", "p99", "max", "host max"], rows);
+        page.line(
+            Tone::Faint,
+            "  merged: raised again while it still waited; host max: the longest until the host's own handler ran",
+        );
+        if order.len() > shown.len() {
+            let more = order.len() - shown.len();
+            page.line(Tone::Faint, &format!("… the worst of each side; {more} more sources are in --json"));
         }
     }
 
-    fn source_row(&self, run: &RunResult, source: &SourceResult) -> Vec<Piece> {
+    fn source_row(&self, run: &RunResult, source: &SourceResult, name: String) -> Vec<Piece> {
         let tone = if is_dom0s(source) { Tone::Plain } else { Tone::Faint };
         vec![
-            Piece::toned(format!("IRQ {} {}", source.id, source.label), tone),
-            source.owner.clone().into(),
+            Piece::toned(name, tone),
             self.name(run).into(),
             source.vector.map_or_else(|| "–".to_owned(), format::vector).into(),
             source.cpu.to_string().into(),
@@ -190,8 +201,8 @@ impl Comparison {
             for wait in waits.into_iter().take(SHOWN / self.runs.len().max(1) + 1) {
                 rows.push(vec![
                     self.name(run).into(),
-                    label(run, wait.victim).into(),
-                    label(run, wait.by).into(),
+                    label(run.dom0s(wait.victim), wait.victim).into(),
+                    label(run.guests(wait.by), wait.by).into(),
                     Piece::toned(wait.cause.clone(), Tone::Bad),
                     format::count(wait.times).into(),
                     format::duration(wait.total_ns).into(),
@@ -229,7 +240,7 @@ impl Comparison {
             for kept in run.retention.iter().filter(|kept| kept.times > 0).take(SHOWN) {
                 rows.push(vec![
                     self.name(run).into(),
-                    label(run, kept.source).into(),
+                    label(run.guests(kept.source), kept.source).into(),
                     format::count(kept.times).into(),
                     Piece::toned(format::count(kept.forced), if kept.forced > 0 { Tone::Bad } else { Tone::Plain }),
                     format::duration(kept.total_ns).into(),
@@ -288,7 +299,6 @@ fn longest_at_host(source: &SourceResult) -> String {
     if source.host_latency.count == 0 { "–".to_owned() } else { format::duration(source.host_latency.max_ns) }
 }
 
-fn label(run: &RunResult, id: u32) -> String {
-    let found = run.sources.iter().find(|source| source.id == id);
-    found.map_or_else(|| format!("IRQ {id}"), |source| format!("IRQ {id} {} ({})", source.label, source.owner))
+fn label(source: Option<&SourceResult>, id: u32) -> String {
+    source.map_or_else(|| format!("IRQ {id}"), |source| format!("IRQ {id} {} ({})", source.label, source.owner))
 }

@@ -58,8 +58,10 @@ pub(crate) struct Retainer {
     guest: SourceName,
     /// At most for how long each time, ns.
     at_most_ns: u64,
-    /// What it blocks: other guests' sources too.
+    /// What it blocks as the host stands.
     blocks: Vec<SourceName>,
+    /// What it can come to block after a move.
+    can_block: Vec<SourceName>,
 }
 
 /// All that is wrong with a host.
@@ -113,10 +115,17 @@ impl Harms {
             };
             found.into_iter().map(row).collect()
         };
-        let retention = retentions(assignment).into_iter().map(|retention| Retainer {
-            guest: SourceName::of(assignment, retention.guest),
-            at_most_ns: FORCED_EOI_NS,
-            blocks: retention.blocked.iter().map(|blocked| SourceName::of(assignment, blocked.source)).collect(),
+        let retention = retentions(assignment).into_iter().map(|retention| {
+            let blocked = |when: When| {
+                let those = retention.blocked.iter().filter(|blocked| blocked.when == when);
+                those.map(|blocked| SourceName::of(assignment, blocked.source)).collect()
+            };
+            Retainer {
+                guest: SourceName::of(assignment, retention.guest),
+                at_most_ns: FORCED_EOI_NS,
+                blocks: blocked(When::Now),
+                can_block: blocked(When::AfterMove),
+            }
         });
         Self {
             inversions: rows(&mut inversions(assignment)),
@@ -153,18 +162,20 @@ impl Harms {
             );
         }
         for retainer in &self.retention {
-            let names: Vec<String> = retainer.blocks.iter().map(ToString::to_string).collect();
-            let blocked = if names.is_empty() { "nothing that is bound".to_owned() } else { names.join(", ") };
+            let most = format::duration(retainer.at_most_ns);
             page.line(
                 Tone::Bad,
-                &format!(
-                    "  • {} keeps it until its guest is done, at most {}: blocks {blocked}",
-                    retainer.guest,
-                    format::duration(retainer.at_most_ns)
-                ),
+                &format!("{} keeps it until its guest is done, at most {most} each time.", retainer.guest),
             );
+            page.line(Tone::Plain, &format!("  • blocks now: {}", list(&retainer.blocks)));
+            page.line(Tone::Plain, &format!("  • after a move: {}", list(&retainer.can_block)));
         }
     }
+}
+
+fn list(names: &[SourceName]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
 fn table(page: &mut Page, harms: &[Harm], tone: Tone) {

@@ -3,11 +3,14 @@
 use carillon_sim::snapshot::HostFacts;
 use carillon_sim::snapshot::HostSnapshot;
 use carillon_sim::snapshot::RouteFinding;
+use carillon_sim::snapshot::SourceBinding;
 use carillon_sim::snapshot::SourceFacts;
 use serde::Serialize;
 use vector_allocator::AssignedSource;
 use vector_allocator::Assignment;
 use vector_allocator::CpuId;
+use vector_allocator::DomainId;
+use vector_allocator::Owner;
 
 use crate::cli::InspectArgs;
 use crate::failure::Failure;
@@ -52,6 +55,8 @@ struct VectorRow {
     class: u8,
     irq: u32,
     owner: String,
+    /// Others on the same line.
+    shared_with: Vec<String>,
     owner_evidence: String,
     device: String,
     function: Option<String>,
@@ -113,12 +118,16 @@ impl VectorRow {
             ),
             None => (None, "nothing is known of it".into()),
         };
-        let binding = facts.and_then(|facts| facts.bindings.first());
+        let bindings = facts.map_or(&[][..], |facts| &facts.bindings[..]);
+        let is_owners = |binding: &&SourceBinding| owner_of(binding.domain) == source.owner;
+        let binding = bindings.iter().find(is_owners);
+        let sharers = bindings.iter().filter(|binding| !is_owners(binding));
         Self {
             vector: source.vector.to_string(),
             class: source.vector.class().number(),
             irq: source.id.0,
             owner: source.owner.to_string(),
+            shared_with: sharers.map(|binding| owner_of(binding.domain).to_string()).collect(),
             owner_evidence: facts.map(|facts| facts.owner_evidence.clone()).unwrap_or_default(),
             device: source.label.clone(),
             function: facts.and_then(|facts| facts.function.clone()),
@@ -191,8 +200,8 @@ impl Inspection {
             .domains
             .iter()
             .map(|domain| match &domain.name {
-                Some(name) => format!("{} {name}, {} vCPUs", domain.id, domain.vcpus.len()),
-                None => format!("{}, {} vCPUs", domain.id, domain.vcpus.len()),
+                Some(name) => format!("{} {name}, vCPUs: {}", domain.id, domain.vcpus.len()),
+                None => format!("{}, vCPUs: {}", domain.id, domain.vcpus.len()),
             })
             .collect();
         page.line(Tone::Plain, &format!("Domains: {}.", domains.join("; ")));
@@ -206,6 +215,11 @@ impl Inspection {
         page.heading("Vectors that are taken, but nobody is bound to them");
         page.line(Tone::Faint, &names.join(", "));
     }
+}
+
+/// Whose a domain's interrupts are.
+const fn owner_of(domain: DomainId) -> Owner {
+    if domain.0 == 0 { Owner::Dom0 } else { Owner::Guest(domain) }
 }
 
 /// The reasons of paths, each once.
@@ -226,11 +240,15 @@ impl VectorRow {
     fn pieces(&self, reasons: &mut Reasons) -> Vec<Piece> {
         let tone = if self.is_guests { Tone::Warn } else { Tone::Plain };
         let path = self.path.as_deref().unwrap_or("not known");
+        let owner = match self.shared_with.as_slice() {
+            [] => self.owner.clone(),
+            others => format!("{} (and {})", self.owner, others.join(", ")),
+        };
         vec![
             Piece::toned(self.vector.clone(), tone),
             format!("{:X}", self.class).into(),
             self.irq.to_string().into(),
-            Piece::toned(self.owner.clone(), tone),
+            Piece::toned(owner, tone),
             self.device.clone().into(),
             self.function.clone().unwrap_or_default().into(),
             self.pirq.map(|pirq| pirq.to_string()).unwrap_or_default().into(),

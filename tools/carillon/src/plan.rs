@@ -3,9 +3,12 @@
 use carillon_sim::snapshot::HostSnapshot;
 use serde::Serialize;
 use vector_allocator::Assignment;
+use vector_allocator::Change;
+use vector_allocator::Constraint;
 use vector_allocator::Goal;
 use vector_allocator::Movers;
 use vector_allocator::Pinning;
+use vector_allocator::Place;
 use vector_allocator::Plan;
 use vector_allocator::Retarget;
 use vector_allocator::inversions;
@@ -41,6 +44,8 @@ pub(crate) struct HostPlan {
     remaining: Vec<Left>,
     #[serde(skip)]
     steps: Steps,
+    #[serde(skip)]
+    pin: Pinning,
 }
 
 /// One move.
@@ -60,6 +65,8 @@ struct Left {
     guests: Vec<SourceName>,
     dom0: Vec<SourceName>,
     because: Vec<String>,
+    #[serde(skip)]
+    is_drawn: bool,
 }
 
 /// Whether a page shows the steps of each move.
@@ -109,7 +116,7 @@ fn goal(args: &PlanArgs) -> Result<Goal, Failure> {
 pub(crate) fn plan(host: &HostSnapshot, goal: &Goal, steps: Steps) -> HostPlan {
     let assignment = host.assignment();
     let plan = vector_allocator::plan(&assignment, goal);
-    HostPlan::of(&host.name, &assignment, &plan, steps)
+    HostPlan { pin: goal.pin, ..HostPlan::of(&host.name, &assignment, &plan, steps) }
 }
 
 impl HostPlan {
@@ -124,7 +131,7 @@ impl HostPlan {
                 .iter()
                 .map(|planned| Moved {
                     source: SourceName::of(assignment, planned.source),
-                    change: planned.change.to_string(),
+                    change: change(&planned.change),
                     why: planned.reason(),
                     steps: planned.steps().iter().map(ToString::to_string).collect(),
                 })
@@ -139,9 +146,11 @@ impl HostPlan {
                     guests: names(&left.guests),
                     dom0: names(&left.dom0),
                     because: left.because.iter().map(ToString::to_string).collect(),
+                    is_drawn: left.because.contains(&Constraint::Drawn),
                 })
                 .collect(),
             steps,
+            pin: Pinning::Forbidden,
         }
     }
 
@@ -184,6 +193,9 @@ impl HostPlan {
             ]
         });
         page.table(&["what", "guests'", "dom0's", "because"], rows.collect());
+        if self.pin != Pinning::Anyone && self.remaining.iter().any(|left| left.is_drawn) {
+            page.line(Tone::Plain, "`carillon plan --pin anyone` says which pins end the lottery (`xl vcpu-pin`).");
+        }
     }
 }
 
@@ -194,6 +206,29 @@ impl Answer for Plans {
             plan.show(page);
         }
     }
+}
+
+/// A change in words.
+fn change(change: &Change) -> String {
+    match change {
+        Change::Pin { from, to, .. } => format!("keep it to pCPUs {to}; it could come to {from}"),
+        Change::Revector { from, to } if from.target == to.target => {
+            format!("vector {} -> {}, still on pCPU {}{}", from.vector, to.vector, to.target, taken(to))
+        }
+        Change::Revector { from, to } => format!(
+            "vector {} on pCPU {} -> {} on pCPU {}{}",
+            from.vector,
+            from.target,
+            to.vector,
+            to.target,
+            taken(to)
+        ),
+    }
+}
+
+/// Where else than on its target a vector is taken.
+fn taken(place: &Place) -> String {
+    if place.holders == place.target { String::new() } else { format!(" (taken on {})", place.holders) }
 }
 
 /// The first few of many.

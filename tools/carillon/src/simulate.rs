@@ -24,6 +24,7 @@ use crate::comparison::Comparison;
 use crate::comparison::Impossible;
 use crate::failure::Failure;
 use crate::failure::Verdict;
+use crate::harm::Harms;
 use crate::output::Answer;
 use crate::output::Output;
 use crate::page::Page;
@@ -83,7 +84,9 @@ pub(crate) fn compare(
     };
     let own_engine = [scenario.engine];
     let engines = if engines.is_empty() { &own_engine[..] } else { engines };
-    let mut comparison = Comparison::new(scenario);
+    let harms = scenario.assignment().map(|assignment| Harms::of(&assignment));
+    let mut comparison =
+        Comparison::new(scenario, harms.map_err(|fault| Failure::new(format!("{}: {fault}", scenario.name)))?);
     let progress = Progress::of_runs(policies.len() * engines.len());
     for engine in engines {
         for policy in policies {

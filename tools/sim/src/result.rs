@@ -41,6 +41,25 @@ pub struct RunResult {
     pub timeline_is_cut: bool,
 }
 
+impl RunResult {
+    /// Dom0's source of this number: of a shared line, dom0's end of it.
+    #[must_use]
+    pub fn dom0s(&self, id: u32) -> Option<&SourceResult> {
+        self.end_of(id, |owner| owner == "dom0")
+    }
+
+    /// A guest's source of this number: of a shared line, a guest's end of it.
+    #[must_use]
+    pub fn guests(&self, id: u32) -> Option<&SourceResult> {
+        self.end_of(id, |owner| owner != "dom0" && owner != "Xen")
+    }
+
+    fn end_of(&self, id: u32, is_owner: impl Fn(&str) -> bool) -> Option<&SourceResult> {
+        let sharers = || self.sources.iter().filter(|source| source.id == id);
+        sharers().find(|source| is_owner(&source.owner)).or_else(|| sharers().next())
+    }
+}
+
 /// One source's share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceResult {
@@ -180,4 +199,25 @@ pub enum SpanKind {
     Retention,
     /// A dom0 interrupt waited because of a guest.
     Dom0Blocked,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Run;
+    use crate::Shipped;
+
+    #[test]
+    fn of_a_shared_line_each_end_is_found_by_whose_it_is() {
+        let mut scenario = Shipped::named("retention").unwrap().scenario().unwrap();
+        scenario.duration_ms = 1.0;
+        let mut result = Run::new(&scenario).unwrap().to_end(|_| {});
+        let guests = result.sources.iter().position(|source| source.owner == "d1").unwrap();
+        let mut sharer = result.sources[guests].clone();
+        (sharer.owner, sharer.label) = ("dom0".to_owned(), "pciback".to_owned());
+        let id = sharer.id;
+        result.sources.insert(0, sharer);
+        assert_eq!(result.dom0s(id).unwrap().label, "pciback");
+        assert_eq!(result.guests(id).unwrap().owner, "d1");
+        assert!(result.guests(999).is_none());
+    }
 }

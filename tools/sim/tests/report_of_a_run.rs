@@ -38,6 +38,7 @@ fn a_run_of_the_retention_scenario_makes_a_page_and_a_trace() {
 
     let report = Report {
         title: "retention".to_owned(),
+        about: vec!["Dom0 waits while <the guest> is slow.".to_owned()],
         version: "test".to_owned(),
         seed: recorded.seed,
         results: vec![recorded],
@@ -47,6 +48,7 @@ fn a_run_of_the_retention_scenario_makes_a_page_and_a_trace() {
         parameters: Vec::new(),
     };
     let page = report::html(&report).expect("a page");
+    assert!(page.contains("<p>Dom0 waits while &lt;the guest&gt; is slow.</p>"), "what it is about comes first");
     assert!(page.contains("in service"), "the cause is not named");
     assert!(page.contains("The view starts around dom0&#39;s longest wait"));
 }

@@ -236,7 +236,7 @@ impl fmt::Display for Optimality {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Proven => f.write_str("no plan that mends as much has fewer moves"),
-            Self::AtMost { lower_bound } => write!(f, "at least {lower_bound} moves are needed"),
+            Self::AtMost { lower_bound } => write!(f, "fewer than {lower_bound} cannot do"),
         }
     }
 }

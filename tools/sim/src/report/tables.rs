@@ -9,6 +9,7 @@ use super::page::Column::Number;
 use super::page::Column::Text;
 use super::page::table;
 use crate::RunResult;
+use crate::SourceResult;
 
 /// Who kept whom waiting, per run, the longest total first.
 pub(super) fn blocking(runs: &[RunResult]) -> String {
@@ -17,8 +18,8 @@ pub(super) fn blocking(runs: &[RunResult]) -> String {
         for one in &run.blocking {
             let row = vec![
                 run_name(run),
-                label(run, one.victim),
-                label(run, one.by),
+                label(run.dom0s(one.victim), one.victim),
+                label(run.guests(one.by), one.by),
                 one.cause.clone(),
                 format::count(one.times),
                 format::duration(one.total_ns),
@@ -51,7 +52,7 @@ pub(super) fn retention(runs: &[RunResult]) -> String {
             run.retention.iter().map(|one| {
                 vec![
                     run_name(run),
-                    label(run, one.source),
+                    label(run.guests(one.source), one.source),
                     format::count(one.times),
                     format::count(one.forced),
                     format::duration(one.total_ns),
@@ -215,9 +216,9 @@ pub(super) fn parameters(parameters: &[Parameter]) -> String {
     )
 }
 
-/// What a person calls source `id`, with its vector: `megaraid_sas (C8)`.
-fn label(run: &RunResult, id: u32) -> String {
-    match run.sources.iter().find(|source| source.id == id) {
+/// What a person calls a source, with its vector: `megaraid_sas (C8)`.
+fn label(source: Option<&SourceResult>, id: u32) -> String {
+    match source {
         Some(source) => match source.vector {
             Some(vector) => format!("{} ({})", source.label, format::vector(vector)),
             None => source.label.clone(),

@@ -76,7 +76,11 @@ fn assignment(scenario: &Scenario, machine: &MachineConfig, open: &[Open]) -> As
         // The hypervisor's own source that is silent stands for one to which nobody is bound.
         let is_bound = config.owner != Owner::System || written.workload != Workload::Silent;
         if let Some(line) = lines.get(&config.id).and_then(|line| sources.get_mut(*line)) {
-            line.owner = line.owner.least_trusted(config.owner);
+            let least_trusted = line.owner.least_trusted(config.owner);
+            if least_trusted != line.owner {
+                line.label.clone_from(&config.label);
+            }
+            line.owner = least_trusted;
             line.binders.push(config.owner);
             line.reachable = line.reachable.union(&reachable);
             continue;

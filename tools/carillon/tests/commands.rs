@@ -1,0 +1,322 @@
+//! The program as its users meet it: what it prints, how it ends, and what it says of bad input.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn carillon(args: &[&str]) -> Output {
+    Command::new(assert_cmd::cargo::cargo_bin!("carillon")).args(args).output().expect("the program runs")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// What the program prints on `args`, which must end with `code`.
+fn says(args: &[&str], code: i32) -> String {
+    let output = carillon(args);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {}", error(&output));
+    text(&output)
+}
+
+fn json(args: &[&str], code: i32) -> Value {
+    serde_json::from_str(&says(args, code)).expect("JSON")
+}
+
+/// The part of a text from one heading to another.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let begin = text.find(from).unwrap_or_else(|| panic!("{from} is not in:\n{text}"));
+    let end = text[begin..].find(to).map_or(text.len(), |end| begin + end);
+    &text[begin..end]
+}
+
+/// A directory with a recorded host's IRQ dump, but for the lines that contain one of `without`.
+fn host(without: &[&str]) -> TempDir {
+    let directory = TempDir::new().expect("a directory");
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/data/xen-sas-nic/dump-i.txt");
+    let dump = fs::read_to_string(recorded).expect("the recorded dump");
+    let kept: Vec<&str> = dump.lines().filter(|line| !without.iter().any(|word| line.contains(word))).collect();
+    fs::write(directory.path().join("dump-i.txt"), kept.join("\n") + "\n").expect("a file");
+    directory
+}
+
+fn path(directory: &TempDir, name: &str) -> String {
+    directory.path().join(name).to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn the_main_job_shows_the_cards_vectors_above_dom0s_and_that_nothing_retains() {
+    let all = says(&[], 0);
+    let nic = between(&all, "xen-sas-nic", "xen-sas-intx");
+    let cpu0 = between(nic, "pCPU 0:", "pCPU 1:");
+    let place = |vector: &str| cpu0.find(vector).unwrap_or_else(|| panic!("{vector} in {cpu0}"));
+    assert!(place(" E0 ") < place(" D8 ") && place(" D8 ") < place(" 68 "), "in the order of service");
+    let harms = between(nic, "Where a guest outranks", "Who keeps");
+    for (guest, dom0) in [("D8 eth0-rxtx-0 (d1)", "C8 megasas1-msix0"), ("E0 eth0-event-1 (d1)", "B8 ioc0")] {
+        let is_possible =
+            |line: &str| line.contains("possible inversion") && line.contains(guest) && line.contains(dom0);
+        assert!(harms.lines().any(is_possible), "{guest} against {dom0}");
+    }
+    assert!(harms.lines().any(|line| line.contains("rank inversion") && line.contains("D8 eth0-rxtx-0 (d1)")));
+    assert!(nic.contains("No guest's source retains"));
+    assert!(between(nic, "Plan\n", "Simulated").contains("vector D8 -> 31"));
+    assert!(nic.contains("recorded: ") && nic.contains("planned: "));
+}
+
+#[test]
+fn the_main_job_shows_which_of_dom0s_vectors_a_level_triggered_card_can_block_and_ends_it() {
+    let all = says(&[], 0);
+    let intx = between(&all, "xen-sas-intx", "What to do next");
+    let retention = between(intx, "Who keeps", "Plan\n");
+    assert!(retention.contains("D0 eth0 (d1) keeps it until its guest is done, at most 1.00 ms"));
+    let now = retention.lines().find(|line| line.contains("blocks now")).expect("what it blocks");
+    assert!(now.contains("C8 megasas1-msix0 (dom0)") && now.contains("B8 ioc0 (dom0)"), "{now}");
+    assert!(between(intx, "Plan\n", "Simulated").contains("vector D0 -> 31"));
+    assert!(intx.contains("recorded: guests' interrupts kept dom0's waiting"));
+    assert!(intx.contains("planned: no guest's interrupt kept one of dom0's waiting"));
+}
+
+#[test]
+fn the_commands_the_main_job_names_next_are_commands() {
+    let all = says(&[], 0);
+    let next = between(&all, "What to do next", "The program is");
+    let commands: Vec<&str> = next.lines().filter_map(|line| line.trim().strip_prefix("carillon ")).collect();
+    assert!(commands.len() >= 5);
+    for command in commands {
+        let words: Vec<&str> = command.split("  ").next().into_iter().flat_map(str::split_whitespace).collect();
+        says(&[&words[..], &["--help"]].concat(), 0);
+    }
+}
+
+#[test]
+fn every_command_speaks_json() {
+    let directory = TempDir::new().unwrap();
+    let out = path(&directory, "sweep.jsonl");
+    let hosts = json(&["inspect", "--json"], 3);
+    assert_eq!(hosts[0]["name"], "xen-sas-nic");
+    let nic = hosts[0]["cpus"][0]["vectors"].as_array().unwrap().iter().find(|row| row["vector"] == "D8").unwrap();
+    assert!(
+        nic["path"] == "physical IRQ as event" && nic["reason"].as_str().unwrap().contains("no local APIC"),
+        "{nic}"
+    );
+    assert_eq!(hosts[1]["retention"][0]["guest"]["vector"], "D0");
+    assert_eq!(json(&["plan", "--json"], 3)[1]["moves"][0]["source"]["device"], "eth0");
+    assert_eq!(json(&["capacity", "--json"], 0)["fits"], true);
+    let runs = json(&["simulate", "question-2013", "--for", "5ms", "--json"], 0);
+    assert_eq!(runs[0]["runs"][0]["duration_ns"], 5_000_000);
+    let sweep = ["sweep", "retention", "--for", "2ms", "--engine", "as-is", "--out", &out, "--json"];
+    assert_eq!(json(&sweep, 0)["points"].as_array().unwrap().len(), 5);
+    assert_eq!(json(&["explain", "PPR", "--json"], 0)[0]["title"], "PPR: processor priority register");
+    assert!(json(&["scenarios", "--json"], 0).as_array().unwrap().len() >= 7);
+    assert_eq!(json(&["scenarios", "retention", "--json"], 0)["name"], "retention");
+}
+
+#[test]
+fn a_host_without_a_guests_device_is_fine() {
+    let host = host(&["d1:", "PCI-MSI/-X"]);
+    let directory = host.path().to_str().unwrap();
+    assert!(says(&["inspect", "--from", directory], 0).contains("Nowhere"));
+    assert!(says(&["plan", "--from", directory], 0).contains("No move mends anything"));
+}
+
+#[test]
+fn a_plan_that_mends_all_ends_well_and_one_that_cannot_says_what_stops_it() {
+    let all = says(&["plan", "--recorded", "xen-sas-intx", "--pin", "anyone", "--steps"], 0);
+    assert!(all.contains("reserve 31") && all.contains("drain D0") && all.contains("0 after"));
+    let some = says(&["plan", "--recorded", "xen-sas-intx"], 3);
+    assert!(some.contains("What remains, and what stops it") && some.contains("--pin anyone"));
+    let less = says(&["plan", "--recorded", "xen-sas-nic", "--mend", "retention", "--pin", "nobody", "--keep-cpus"], 3);
+    assert!(less.contains("the goal leaves"), "{less}");
+}
+
+#[test]
+fn a_dump_that_breaks_off_is_named_with_its_line() {
+    let host = host(&[]);
+    let file = host.path().join("dump-i.txt");
+    let dump = fs::read_to_string(&file).unwrap().replace("vec:d8", "vec:zz");
+    let line = 1 + dump.lines().position(|line| line.contains("vec:zz")).expect("the card's line");
+    fs::write(&file, dump).unwrap();
+    let output = carillon(&["inspect", "--from", host.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = error(&output);
+    assert!(message.contains(&format!("dump-i.txt:{line}: expected")), "{message}");
+}
+
+#[test]
+fn what_is_not_there_is_named_and_the_way_to_it_too() {
+    for (args, name, hint) in [
+        (&["inspect", "--from", "/no/such/host"][..], "/no/such/host", "carillon explain dumps"),
+        (&["simulate", "no-such-scenario"][..], "'no-such-scenario'", "carillon scenarios"),
+        (&["scenarios", "no-such-scenario"][..], "'no-such-scenario'", "carillon scenarios"),
+        (&["explain", "irrr"][..], "'irrr'", "IRR"),
+        (&["simulate", "--report", "out.html"][..], "one host", "--recorded"),
+    ] {
+        let output = carillon(args);
+        let message = error(&output);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
+        assert!(message.starts_with("carillon: ") && message.contains(name) && message.contains(hint), "{message}");
+        assert!(text(&output).is_empty(), "nothing half done");
+    }
+}
+
+#[test]
+fn a_scenario_that_makes_no_sense_is_named_with_its_line() {
+    let directory = TempDir::new().unwrap();
+    let file = path(&directory, "mine.toml");
+    let good = says(&["scenarios", "retention"], 0);
+    fs::write(&file, &good).unwrap();
+    says(&["simulate", &file, "--for", "1ms"], 0);
+    fs::write(&file, good.replacen("vector = 0xd0", "vector = 0x0d", 1)).unwrap();
+    let output = carillon(&["simulate", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error(&output).contains("mine.toml:"), "{}", error(&output));
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2_and_says_what_is_expected() {
+    for (args, expected) in [
+        (&["simulate", "--policy", "best"][..], "below-dom0"),
+        (&["simulate", "--for", "5"][..], "500ms"),
+        (&["simulate", "--cost", "vmexit=9"][..], "carillon explain costs"),
+        (&["sweep", "retention", "--out", "x", "--shard", "5/4"][..], "2/8"),
+        (&["inspect", "--from", "x", "--recorded", "xen-sas-nic"][..], "cannot be used with"),
+        (&["orchestrate"][..], "unrecognized subcommand"),
+    ] {
+        let output = carillon(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(error(&output).contains(expected), "{args:?}: {}", error(&output));
+    }
+}
+
+#[test]
+fn capacity_says_no_with_the_limit_that_binds_and_the_option_to_set() {
+    let no = says(&["capacity", "--recorded", "xen-sas-nic", "--guests", "2", "--queues", "64", "--vcpus", "4"], 3);
+    assert!(no.contains("It does not fit") && no.contains("extra_guest_irqs="), "{no}");
+    assert!(says(&["capacity", "--queues", "8", "--pcpus", "8"], 0).contains("It fits"));
+}
+
+#[test]
+fn colours_are_off_when_nobody_watches_and_can_be_forced() {
+    assert!(!says(&["inspect"], 3).contains('\u{1b}'));
+    assert!(says(&["inspect", "--color", "always"], 3).contains('\u{1b}'));
+    assert!(!says(&["inspect", "--color", "never"], 3).contains('\u{1b}'));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin!("carillon"))
+        .args(["inspect", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), error(&output).as_str()), (Some(3), ""));
+}
+
+#[test]
+fn equal_seeds_give_equal_runs_and_other_seeds_other_ones() {
+    let hash = |seed| {
+        let args = ["simulate", "retention", "--for", "20ms", "--policy", "recorded", "--json", "--seed", seed];
+        json(&args, 0)[0]["runs"][0]["trace_hash"].as_u64().unwrap()
+    };
+    assert_eq!(hash("7"), hash("7"));
+    assert_ne!(hash("7"), hash("8"));
+}
+
+#[test]
+fn options_of_a_simulation_reach_it() {
+    let run = |more: &[&str]| {
+        let args = [&["simulate", "retention", "--for", "20ms", "--policy", "recorded", "--json"], more].concat();
+        json(&args, 0)[0]["runs"][0].clone()
+    };
+    let plain = run(&[]);
+    for more in
+        [&["--load", "2"][..], &["--cost", "guest_bound_handler=5000"], &["--engine", "remapped"], &["--seed", "5"]]
+    {
+        assert_ne!(run(more)["trace_hash"], plain["trace_hash"], "{more:?}");
+    }
+    assert_eq!(run(&["--load", "2"])["load"], 2.0);
+    assert_eq!(run(&["--engine", "remapped"])["engine"], "remapped");
+}
+
+#[test]
+fn the_question_of_2013_is_answered_in_every_path() {
+    let args =
+        ["simulate", "question-2013", "--policy", "recorded", "--for", "100ms", "--engine", "event,remapped,posted"];
+    let answer = says(&args, 0);
+    assert!(answer.contains("Nowhere: no guest's vector can come above one of dom0's"), "{answer}");
+    assert!(answer.contains("Vector 0x80 never reaches a host APIC"));
+    let runs = json(&[&args[..], &["--json"]].concat(), 0);
+    for run in runs[0]["runs"].as_array().unwrap() {
+        let longest = run["blocking"].as_array().unwrap().iter().map(|wait| wait["max_ns"].as_u64().unwrap()).max();
+        assert!(longest.is_none_or(|ns| ns < 5_000), "one handler at most: {longest:?} in {}", run["engine"]);
+    }
+}
+
+#[test]
+fn a_report_and_a_trace_are_files_of_their_own() {
+    let directory = TempDir::new().unwrap();
+    let (report, trace) = (path(&directory, "out.html"), path(&directory, "out.json"));
+    says(&["simulate", "--recorded", "xen-sas-intx", "--report", &report, "--trace", &trace], 0);
+    let page = fs::read_to_string(&report).unwrap();
+    for part in ["xen-sas-intx", "D0 eth0 (d1)", "vm_exit", "seed 1"] {
+        assert!(page.contains(part), "{part} is not in the report");
+    }
+    let trace: Value = serde_json::from_str(&fs::read_to_string(&trace).unwrap()).unwrap();
+    assert!(trace["traceEvents"].as_array().or(trace.as_array()).is_some_and(|events| events.len() > 100));
+    let output = carillon(&["simulate", "--recorded", "xen-sas-intx", "--report", "/no/such/directory/out.html"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error(&output).contains("/no/such/directory/out.html cannot be written"));
+}
+
+#[test]
+fn the_shards_of_a_sweep_put_together_are_the_sweep_and_nothing_is_run_twice() {
+    let directory = TempDir::new().unwrap();
+    let sweep = |file: &str, shard: &str| {
+        let (out, csv) = (path(&directory, &format!("{file}.jsonl")), path(&directory, &format!("{file}.csv")));
+        let points = ["--policy", "recorded,below-dom0", "--engine", "as-is,posted", "--seed", "1,2", "--for", "3ms"];
+        let files = ["--out", &out, "--csv", &csv, "--shard", shard];
+        says(&[&["sweep", "question-2013"], &points[..], &files[..]].concat(), 0);
+        (fs::read_to_string(out).unwrap(), fs::read_to_string(csv).unwrap())
+    };
+    let (whole, table) = sweep("whole", "1/1");
+    assert_eq!(whole.lines().count(), 8);
+    let parts = [sweep("first", "1/2"), sweep("second", "2/2")];
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&whole), sorted(&parts.iter().map(|(lines, _)| lines.as_str()).collect::<String>()));
+    assert_eq!(sorted(&table), sorted(&parts.iter().map(|(_, rows)| rows.as_str()).collect::<String>()));
+    assert_eq!(sweep("whole", "1/1").0, whole, "all points are there already");
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = says(&["completions", shell], 0);
+        assert!(script.contains("simulate") && script.contains("recorded"), "{shell}");
+    }
+    let directory = TempDir::new().unwrap();
+    says(&["man", &path(&directory, "man1")], 0);
+    for page in ["carillon.1", "carillon-inspect.1", "carillon-simulate.1", "carillon-capacity.1"] {
+        assert!(fs::read_to_string(directory.path().join("man1").join(page)).unwrap().contains(".TH"), "{page}");
+    }
+}
+
+#[test]
+fn help_documents_the_exit_codes() {
+    assert!(says(&["--help"], 0).contains("Exit codes:"));
+}

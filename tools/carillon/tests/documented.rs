@@ -1,0 +1,49 @@
+//! What the README and the book tell people to type is understood by the program.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of the book") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            pages(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+}
+
+/// The commands in a page's code blocks: lines that begin with `carillon`, with or without a prompt; comments end them.
+fn commands(page: &str) -> Vec<String> {
+    let blocks = page.split("```").skip(1).step_by(2);
+    let lines = blocks.flat_map(str::lines).map(|line| line.trim_start_matches("$ "));
+    let commands = lines.filter(|line| line.starts_with("carillon "));
+    commands.map(|line| line.split(" #").next().unwrap_or(line).trim().to_owned()).collect()
+}
+
+#[test]
+fn every_command_in_the_documentation_is_understood() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut files = vec![root.join("README.md")];
+    pages(&root.join("docs/src"), &mut files);
+    let mut count = 0;
+    for file in files {
+        for command in commands(&fs::read_to_string(&file).expect("a page")) {
+            let words = command.split_whitespace().skip(1).take_while(|word| !["|", ">"].contains(word));
+            let mut program = Command::new(assert_cmd::cargo::cargo_bin!("carillon"));
+            // Help is printed only if everything before it is understood.
+            let output = program.args(words).arg("--help").output().expect("the program runs");
+            assert!(
+                output.status.success(),
+                "{}: {command}: {}",
+                file.display(),
+                String::from_utf8_lossy(&output.stderr)
+            );
+            count += 1;
+        }
+    }
+    assert!(count >= 10, "only {count} commands were found");
+}
