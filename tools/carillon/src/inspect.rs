@@ -163,7 +163,7 @@ impl Inspection {
             }
             let rows = cpu.vectors.iter().map(|row| row.pieces(&mut reasons)).collect();
             page.table(
-                &["vector", "class", "IRQ", "owner", "device", "function", "pirq", "vCPU", "kind", "path"],
+                &["vector", "IRQ", "owner", "device", "function", "pirq", "vCPU", "kind", "path"],
                 rows,
             );
         }
@@ -246,7 +246,6 @@ impl VectorRow {
         };
         vec![
             Piece::toned(self.vector.clone(), tone),
-            format!("{:X}", self.class).into(),
             self.irq.to_string().into(),
             Piece::toned(owner, tone),
             self.device.clone().into(),

@@ -47,3 +47,18 @@ fn every_command_in_the_documentation_is_understood() {
     }
     assert!(count >= 10, "only {count} commands were found");
 }
+
+#[test]
+fn the_readmes_transcript_is_what_the_main_job_prints() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = fs::read_to_string(readme).expect("the README");
+    let transcript = readme.split("<!-- transcript -->").nth(1).and_then(|rest| rest.split("```").nth(1)).expect("it");
+    let output = Command::new(assert_cmd::cargo::cargo_bin!("carillon")).output().expect("the program runs");
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    let mut printed = printed.lines();
+    let lines: Vec<&str> = transcript.lines().skip(1).filter(|line| !line.is_empty() && *line != "…").collect();
+    assert!(lines.len() > 10);
+    for line in lines {
+        assert!(printed.any(|is| is == line), "not printed, or not in this order: {line}");
+    }
+}
