@@ -21,6 +21,7 @@ use crate::output::Output;
 use crate::page::Page;
 use crate::page::Tone;
 
+const RECORDING: &str = include_str!("../../../docs/src/how-to/record-a-host.md");
 const TERMS: &str = include_str!("../data/terms.toml");
 
 /// A glossary.
@@ -43,6 +44,9 @@ struct Term {
 struct Explanation {
     title: String,
     paragraphs: Vec<String>,
+    /// To be typed as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    commands: Vec<String>,
     sources: Vec<String>,
 }
 
@@ -52,6 +56,9 @@ impl Explanation {
         page.title(&self.title);
         for paragraph in &self.paragraphs {
             page.line(Tone::Plain, paragraph);
+        }
+        for command in &self.commands {
+            page.verbatim(Tone::Plain, &format!("    {command}"));
         }
         for source in &self.sources {
             page.line(Tone::Faint, &format!("  [{source}]"));
@@ -141,6 +148,7 @@ fn vector(number: u8) -> Result<Explanation, Failure> {
     Ok(Explanation {
         title: format!("vector {vector}"),
         paragraphs,
+        commands: Vec::new(),
         sources: vec!["SDM vol. 3A, 11.8.3.1".into(), "xen/arch/x86/include/asm/irq-vectors.h".into()],
     })
 }
@@ -165,6 +173,7 @@ fn path(asked: &str) -> Option<Explanation> {
     (!routes.is_empty() && wanted.len() > 3).then(|| Explanation {
         title: format!("delivery path: {asked}"),
         paragraphs: routes.iter().map(|(who, route)| format!("  • {who} → {route}")).collect(),
+        commands: Vec::new(),
         sources: vec![
             "xen: arch/x86/pci/xen.c (Linux), drivers/passthrough/vtd/intremap.c, CPUID leaf 0x40000004".into(),
         ],
@@ -175,6 +184,7 @@ fn paths() -> Explanation {
     Explanation {
         title: "delivery paths".into(),
         paragraphs: all_routes().iter().map(|(who, route)| format!("  • {who} → {route}")).collect(),
+        commands: Vec::new(),
         sources: vec![
             "xen: arch/x86/pci/xen.c (Linux), drivers/passthrough/vtd/intremap.c, CPUID leaf 0x40000004".into(),
         ],
@@ -209,23 +219,28 @@ fn costs() -> Explanation {
     for cost in Costs::table() {
         paragraphs.push(format!("  • {} = {} {}: {}", cost.name, cost.default.0, cost.unit, cost.source));
     }
-    Explanation { title: "costs".into(), paragraphs, sources: Vec::new() }
+    Explanation { title: "costs".into(), paragraphs, commands: Vec::new(), sources: Vec::new() }
 }
 
+/// The book's page: the commands stand there.
 fn dumps() -> Explanation {
-    let commands = [
-        "for k in i M z e q; do xl dmesg -c >/dev/null; xl debug-keys $k; sleep 1; xl dmesg > dump-$k.txt; done",
-        "xl info > xl-info.txt; xl list > xl-list.txt; xl vcpu-list > xl-vcpu-list.txt",
-        "cat /proc/interrupts > interrupts.txt; sleep 4; cat /proc/interrupts > interrupts-after.txt",
-        "xentrace -D -T 4 -S 256 -e 0x008af000 xentrace.bin",
-    ];
-    let mut paragraphs = vec![
-        "In dom0 of the host, as root, in an empty directory; only dump-i.txt is required, the rest tells more:"
-            .to_owned(),
-    ];
-    paragraphs.extend(commands.iter().map(|command| format!("    {command}")));
-    paragraphs.push("Then: carillon inspect --from DIR. Files may be compressed (.gz).".into());
-    Explanation { title: "recording a host".into(), paragraphs, sources: vec!["xl(1), xentrace(8)".into()] }
+    let blocks = RECORDING.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("sh\n"));
+    let mut commands: Vec<String> = Vec::new();
+    for block in blocks {
+        commands.extend(block.lines().map(str::to_owned));
+        commands.push(String::new());
+    }
+    Explanation {
+        title: "recording a host".into(),
+        paragraphs: vec![
+            "In dom0 of the host, as root. Only dump-i.txt is required; the other dumps tell more, the trace lets the simulator \
+             replay what the host did, and ftrace how long dom0's handlers take. Traces may be compressed (.gz)."
+                .to_owned(),
+            "Then: carillon inspect --from my-host".to_owned(),
+        ],
+        commands,
+        sources: vec!["xl(1), xentrace(8), docs/src/how-to/record-a-host.md".into()],
+    }
 }
 
 fn glossary() -> Result<Vec<Term>, Failure> {
@@ -245,6 +260,7 @@ fn term(asked: &str) -> Result<Vec<Explanation>, Failure> {
                 format!("{}: {}", term.term, term.long)
             },
             paragraphs: vec![term.text],
+            commands: Vec::new(),
             sources: vec![term.source],
         })
         .collect())
@@ -274,6 +290,7 @@ fn contents() -> Result<Explanation, Failure> {
             "How to record a host: carillon explain dumps".into(),
             format!("A term: {}", terms.join(", ")),
         ],
+        commands: Vec::new(),
         sources: Vec::new(),
     })
 }
@@ -319,5 +336,15 @@ mod tests {
     fn what_nobody_knows_gets_the_nearest_terms() {
         let failure = explain(&["irrr".to_owned()]).unwrap_err().to_string();
         assert!(failure.contains("IRR"), "{failure}");
+    }
+
+    #[test]
+    fn the_way_to_record_a_host_is_the_books() {
+        let dumps = explain(&["dumps".to_owned()]).unwrap();
+        let commands = dumps[0].commands.join("\n");
+        for part in ["xl debug-keys", "dump-$key.txt", "xentrace -e", "ftrace-irq.txt"] {
+            assert!(commands.contains(part), "{part}");
+        }
+        assert!(!commands.contains("carillon inspect") && !commands.contains('`'));
     }
 }

@@ -162,10 +162,7 @@ impl Inspection {
                 page.line(Tone::Faint, "none that is bound");
             }
             let rows = cpu.vectors.iter().map(|row| row.pieces(&mut reasons)).collect();
-            page.table(
-                &["vector", "IRQ", "owner", "device", "function", "pirq", "vCPU", "kind", "path"],
-                rows,
-            );
+            page.table(&["vector", "IRQ", "owner", "device", "function", "pirq", "vCPU", "kind", "path"], rows);
         }
         page.heading("Why these paths");
         for (number, reason) in (1..).zip(&reasons.0) {
