@@ -113,7 +113,7 @@ impl Page {
 
     /// A line as it is: a command must not be broken.
     pub(crate) fn verbatim(&mut self, tone: Tone, text: &str) {
-        self.styled(style(tone), text);
+        self.styled(style(tone), text.trim_end());
     }
 
     /// A table; nothing if it has no rows.
