@@ -24,6 +24,7 @@ pub(super) struct Anchored {
 /// Moves every source that a lottery with a settled one depends on to a vector it keeps wherever it can go.
 pub(super) fn anchor(board: &mut Board<'_>, start: &Board<'_>) -> Anchored {
     let mut anchored = Anchored::default();
+    let mut done = Vec::new();
     if !board.goal.mend.include(LOTTERY) {
         return anchored;
     }
@@ -42,10 +43,24 @@ pub(super) fn anchor(board: &mut Board<'_>, start: &Board<'_>) -> Anchored {
             board.shift_logged(&undo);
             continue;
         }
-        anchored.lower_bound += usize::from(is_needed(start, piece));
+        done.push((shift, undo));
+    }
+    for (shift, undo) in done {
+        let is_in_vain = !others(board, shift.piece).any(|other| is_ended(start, board, shift.piece, other));
+        if is_in_vain && board.free(&undo.holders).contains(undo.vector) {
+            board.shift_logged(&undo);
+            continue;
+        }
+        anchored.lower_bound += usize::from(is_needed(start, shift.piece));
         anchored.shifts.push(shift);
     }
     anchored
+}
+
+/// Whether two pieces played a lottery at the start and do not any more.
+fn is_ended(start: &Board<'_>, end: &Board<'_>, piece: usize, other: usize) -> bool {
+    let plays = |board: &Board<'_>| Reach::of(board, piece).plays(&Reach::of(board, other));
+    plays(start) && !plays(end)
 }
 
 /// Whether a new vector would be taken wherever the piece can go, as its present one is not.

@@ -85,7 +85,9 @@ fn sources_left_behind_at_boot_are_moved_to_vectors_that_they_keep_wherever_they
     let at_boot =
         |id, number| AssignedSource { holders: cpus(&[0]), ..roaming(source(id, Owner::Dom0, EDGE, number, &[0])) };
     let line = AssignedSource { holders: CpuSet::first_n(4), ..source(23, GUEST, SourceKind::Level, 0xd0, &[3]) };
-    let host = Assignment { sources: vec![at_boot(8, 0x60), at_boot(9, 0x68), roaming(line)], ..nic() };
+    // Free on CPU 0 and taken elsewhere.
+    let other = source(40, Owner::System, EDGE, 0xef, &[2]);
+    let host = Assignment { sources: vec![at_boot(8, 0x60), at_boot(9, 0x68), roaming(line), other], ..nic() };
     let drawn = |host: &Assignment| {
         inversions(host).filter(|i| i.kind == InversionKind::Possible(vector_allocator::Chance::VectorDrawn)).count()
     };
@@ -97,7 +99,7 @@ fn sources_left_behind_at_boot_are_moved_to_vectors_that_they_keep_wherever_they
     assert_eq!(moved, [8, 9]);
     for step in &plan.moves {
         let Change::Revector { to, .. } = &step.change else { panic!("{step}") };
-        assert_eq!(to.holders, CpuSet::first_n(4));
+        assert_eq!((to.holders.clone(), to.vector == vector(0xef)), (CpuSet::first_n(4), false));
         assert!(step.mends.iter().any(|mended| mended.against == SourceId(23)), "{step}");
     }
     assert_eq!(inversions(&plan.apply(&host)).count(), 0);
@@ -105,6 +107,31 @@ fn sources_left_behind_at_boot_are_moved_to_vectors_that_they_keep_wherever_they
     assert!(spared.moves.is_empty());
     let reasons: Vec<String> = spared.remaining[0].because.iter().map(ToString::to_string).collect();
     assert_eq!(reasons, ["IRQ 8 holds 60 on {0} and draws another elsewhere in {0-3}: keep it to {0}"]);
+}
+
+/// Both sides draw, and only dom0's finds a vector that is free everywhere: moving it alone would end nothing.
+#[test]
+fn a_move_that_would_end_no_lottery_is_not_made() {
+    let leasable = [0x50, 0x51, 0x60].into_iter().map(vector).collect();
+    let layout = CustomLayout {
+        boot_cpu: leasable,
+        other_cpus: leasable,
+        notification: VectorSet::EMPTY,
+        system: VectorSet::EMPTY,
+    };
+    let host = Assignment {
+        layout: VectorLayout::custom(layout).unwrap(),
+        sources: vec![
+            AssignedSource { holders: cpus(&[0]), ..roaming(source(1, Owner::Dom0, EDGE, 0x51, &[0])) },
+            AssignedSource { holders: cpus(&[1]), ..roaming(source(2, GUEST, EDGE, 0x50, &[1])) },
+            source(3, Owner::System, EDGE, 0x50, &[3]),
+            source(4, Owner::System, EDGE, 0x51, &[3]),
+        ],
+        ..nic()
+    };
+    let plan = plan(&host, &Goal { pin: Pinning::Forbidden, ..Goal::default() });
+    assert!(plan.moves.is_empty(), "{:#?}", plan.moves);
+    assert_eq!(plan.remaining.len(), 1);
 }
 
 #[test]
