@@ -174,7 +174,7 @@ pub enum BlockCause {
 pub enum RetentionEnd {
     /// The guest, by its EOI.
     Guest,
-    /// The host, after its time limit (1 ms).
+    /// The host, after its time limit: 1 ms from its own handler's end, and until those above it on the CPU have gone.
     Forced,
 }
 
