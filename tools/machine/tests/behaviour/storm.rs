@@ -98,7 +98,7 @@ fn a_source_that_cannot_be_masked_is_turned_away_each_time_until_its_quantum_is_
     let run = storm(&fast(SourceKind::EdgeUnmaskable), 2 * u64::from(STORM_LIMIT) + 100);
     let merged = run.count(|fact| matches!(fact, Fact::Coalesced { .. }));
     assert_eq!(merged, 0);
-    let expected: Vec<u64> = (TRIP..STORM_PERIOD.0).step_by(EVERY as usize).collect();
+    let expected: Vec<u64> = (0..).map(|i| TRIP + i * EVERY).take_while(|at| *at < STORM_PERIOD.0).collect();
     assert_eq!(turned_away(&run, 0), expected);
     assert_eq!(run.dispatched(0).iter().find(|at| **at >= TRIP), Some(&STORM_PERIOD.0));
 }
