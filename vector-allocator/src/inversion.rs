@@ -20,6 +20,10 @@ use crate::meeting::Station;
 
 /// How long Xen lets a domain keep an interrupt in service before it sends the EOI itself, ns
 /// (`irq_guest_eoi_timer_fn`: 1 ms).
+///
+/// The local APIC ends the highest interrupt in service first, so the EOI of one waits for those of higher classes that
+/// came on top of it (`pending_eoi`), each of which has its own time. Where several sources retain on one CPU, the lowest
+/// is kept for up to this long for each class of them; the classes of the dynamic vectors, 2 to E, bound that at 13 ms.
 pub const FORCED_EOI_NS: u64 = 1_000_000;
 
 /// A guest-owned source and a dom0-owned one in the wrong order.
@@ -42,8 +46,8 @@ pub enum InversionKind {
     Possible(Chance),
     /// The guest's vector is above dom0's on the same CPU now: when both wait, dom0 is served second.
     Rank,
-    /// The guest's source keeps the in-service bit until the guest is done, at most [`FORCED_EOI_NS`]: until then dom0's
-    /// source cannot be delivered on that CPU at all.
+    /// The guest's source keeps the in-service bit until the guest is done, at most [`FORCED_EOI_NS`] if nothing that
+    /// retains comes on top of it: until then dom0's source cannot be delivered on that CPU at all.
     Retention(When),
 }
 

@@ -3,6 +3,7 @@
 use vector_allocator::CpuId;
 
 use crate::Cost;
+use crate::DomainKind;
 use crate::Fact;
 use crate::Host;
 use crate::Machine;
@@ -15,6 +16,7 @@ use crate::irq::MaskReason;
 use crate::irq::Side;
 use crate::lapic::Acceptance;
 use crate::out::Out;
+use crate::pcpu::Mode;
 use crate::source::Link;
 use crate::timer::Alarm;
 use crate::timer::Ipi;
@@ -61,17 +63,18 @@ impl Machine {
         }
     }
 
-    /// The storm guard's period is over.
-    pub(crate) fn unthrottle<H: Host>(&mut self, irq: u32, out: &mut Out<'_, H>) {
-        self.lift(irq, MaskReason::Throttled, out);
+    /// The storm guard lets all sources back in (`irq_ratelimit_timer_fn`).
+    pub(crate) fn unthrottle<H: Host>(&mut self, out: &mut Out<'_, H>) {
+        for irq in core::mem::take(&mut self.throttled) {
+            self.lift(irq, MaskReason::Throttled, out);
+        }
     }
 
-    /// Lifts a mask; an edge that was kept goes out at once, a line after the IO-APIC's delay.
+    /// Lifts a mask; an edge that was kept and a line that is still asserted go out at once.
     pub(crate) fn lift<H: Host>(&mut self, irq: u32, reason: MaskReason, out: &mut Out<'_, H>) {
         if self.irqs[irq as usize].unmask(reason) == Signal::Send {
             self.send(irq, out);
         }
-        self.resend_later(irq, out);
     }
 
     /// Has the IO-APIC look at a line again, if it is asserted.
@@ -182,17 +185,18 @@ impl Machine {
         self.deliver(Some(cpu), source, out);
     }
 
-    /// What the host spends to leave what `cpu` does for an interrupt.
+    /// What a CPU spends from what it does to the first instruction of an interrupt's handler.
     pub(crate) fn interruption(&self, cpu: CpuId) -> Span {
         let entry = &self.cpus[cpu.index()];
-        match (entry.frames.is_empty(), entry.current) {
-            (true, Some(vcpu)) if entry.mode == crate::pcpu::Mode::Guest => match self.vcpus[vcpu.index()].kind {
-                crate::DomainKind::Pv => self.costs.get(Cost::PvTrap),
-                crate::DomainKind::Hvm => self.costs.get(Cost::VmExit),
+        let cost = match (entry.frames.is_empty(), entry.mode, entry.current) {
+            (true, Mode::Guest, Some(vcpu)) => match self.vcpus[vcpu.index()].kind {
+                DomainKind::Pv => Cost::PvTrap,
+                DomainKind::Hvm => Cost::VmExit,
             },
-            (true, None) => self.costs.get(Cost::IdleWake),
-            _ => Span(0),
-        }
+            (true, Mode::Idle, _) => Cost::IdleWake,
+            _ => Cost::HostEntry,
+        };
+        self.costs.get(cost)
     }
 
     /// The guest's source behind an interrupt, if it is a guest's.

@@ -62,6 +62,7 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
         special: special(config)?,
         scheduler: Scheduler::new(&config.scheduler, config.cpus),
         arbiter: Arbiter::new(config)?,
+        throttled: Vec::new(),
     };
     let mut irq_of = BTreeMap::new();
     for (index, source) in (0u32..).zip(&config.sources) {

@@ -54,11 +54,12 @@ pub enum Vendor {
 /// The scheduler of vCPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheduler {
-    /// Xen's default: a woken vCPU does not pre-empt a running one before the rate limit is over.
+    /// Xen's default: a vCPU that wakes does not pre-empt one whose rate limit is not over, and does not even make its
+    /// CPU look: it waits for that one's timer.
     Credit2 {
         /// `sched_ratelimit_us`, default 1000 µs.
         ratelimit: Span,
-        /// The longest a vCPU runs while another waits.
+        /// The longest time for which the timer is set, 10 ms in Xen (`CSCHED2_MAX_TIMER`).
         slice: Span,
     },
     /// One vCPU to a pCPU, for good (`sched=null`).

@@ -27,6 +27,8 @@ costs! {
     VmEntry "vm_entry" 212 "the rest of the same 1228 cycles";
     /// From a paravirtual guest to the host's handler and back: an interrupt gate and an IRET.
     PvTrap "pv_trap" 150 "estimate: interrupt gate, register save and IRET, about 350 cycles";
+    /// From the host's own code to its handler: an interrupt gate without a change of privilege.
+    HostEntry "host_entry" 100 "estimate: interrupt gate and register save in ring 0, about 250 cycles";
     /// The host's handler of an interrupt that a domain handles, interrupts off: acknowledge, look up, send the event.
     GuestBoundHandler "guest_bound_handler" 1000 "estimate: on the order of a microsecond for do_IRQ with __do_IRQ_guest";
     /// The softirq that turns a remapped interrupt into a guest vector (`hvm_dirq_assist`).

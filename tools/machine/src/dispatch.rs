@@ -21,6 +21,7 @@ use crate::pcpu::Gate;
 use crate::pcpu::Mode;
 use crate::pcpu::Work;
 use crate::source::Route;
+use crate::storm::STORM_PERIOD;
 use crate::storm::Verdict;
 use crate::timer::Alarm;
 use crate::trigger::Trigger;
@@ -68,19 +69,18 @@ impl Machine {
             Route::EventChannel | Route::Remapped | Route::Posted => None,
         };
         if let Some(gate) = own {
-            out.observe(Fact::Dispatched { source, cpu, vector });
+            out.observe(Fact::Dispatched { source, cpu, vector, entry: overhead });
             self.hold(cpu, irq);
             let time = self.sources[source.0 as usize].handler.plus(overhead);
             return self.push(cpu, Work::Internal { irq }, time, gate, None, out);
         }
         let cost = self.costs.get(Cost::GuestBoundHandler).plus(overhead);
         let culprit = self.irq_culprit(irq);
-        if let Verdict::Throttled(until) = self.irqs[irq as usize].storm.admit(out.now) {
-            self.throttle(cpu, irq, out);
-            out.at(until, Alarm::Unthrottle { irq });
+        if self.irqs[irq as usize].storm.admit(out.now) == Verdict::TurnedAway {
+            self.turn_away(cpu, irq, out);
             return self.push(cpu, Work::Acknowledge, cost, Gate::Closed, culprit, out);
         }
-        out.observe(Fact::Dispatched { source: self.speaker(irq), cpu, vector });
+        out.observe(Fact::Dispatched { source: self.speaker(irq), cpu, vector, entry: overhead });
         match self.irqs[irq as usize].ack {
             AckType::None => {
                 self.cpus[cpu.index()].lapic.eoi();
@@ -108,15 +108,21 @@ impl Machine {
         core::iter::successors(Some(first), |source| self.sources[source.0 as usize].sharer.get().map(SourceIndex))
     }
 
-    /// The interrupt is not handled but put back: its source is off until the guard's period ends.
-    fn throttle<H: Host>(&mut self, cpu: CpuId, irq: u32, out: &mut Out<'_, H>) {
+    /// The storm guard's answer: the interrupt is not handled, and its source disabled. What cannot be masked goes on, and
+    /// is turned away each time. The first source that is disabled starts the timer for all that follow.
+    fn turn_away<H: Host>(&mut self, cpu: CpuId, irq: u32, out: &mut Out<'_, H>) {
         out.observe(Fact::Throttled { source: self.speaker(irq) });
         let entry = &mut self.irqs[irq as usize];
-        entry.mask(MaskReason::Throttled);
-        if let Trigger::Edge(msi) = &mut entry.trigger {
-            msi.put_back();
+        if entry.is_maskable() {
+            entry.mask(MaskReason::Throttled);
         }
         self.eoi_now(cpu, irq);
+        if self.throttled.is_empty() {
+            out.after(STORM_PERIOD, Alarm::Unthrottle);
+        }
+        if !self.throttled.contains(&irq) {
+            self.throttled.push(irq);
+        }
     }
 
     /// The EOI of an interrupt that has just been dispatched: its bit is the highest.

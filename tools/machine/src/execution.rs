@@ -71,6 +71,7 @@ impl Machine {
             return Next::Look;
         }
         if entry.current.is_none() {
+            entry.mode = Mode::Idle;
             return Next::Run;
         }
         self.enter_guest(cpu, out);
@@ -89,6 +90,9 @@ impl Machine {
     ) {
         self.pause(cpu, out.now);
         let entry = &mut self.cpus[cpu.index()];
+        if entry.mode == Mode::Idle {
+            entry.mode = Mode::Host;
+        }
         let waited = *entry.lapic.waiting();
         entry.frames.push(Frame { work, left, gate, culprit, waited });
     }

@@ -3,6 +3,7 @@
 use vector_allocator::CpuId;
 use vector_allocator::Vector;
 
+use crate::Span;
 use crate::Time;
 use crate::VcpuRef;
 
@@ -33,7 +34,7 @@ pub enum Fact {
         /// Which.
         source: SourceIndex,
     },
-    /// A CPU entered the host's handler of it.
+    /// A CPU acknowledged it and goes to the host's handler.
     Dispatched {
         /// Which.
         source: SourceIndex,
@@ -41,6 +42,8 @@ pub enum Fact {
         cpu: CpuId,
         /// Under which host vector.
         vector: Vector,
+        /// From the acknowledge cycle to the handler's first instruction: the exit, the trap or the wake.
+        entry: Span,
     },
     /// The host's handler returned.
     HostHandlerDone {
@@ -131,7 +134,8 @@ pub enum Fact {
         /// Why.
         cause: ExitCause,
     },
-    /// A source fired too often and is off until its period is over.
+    /// A source fired too often (Xen: `irq_ratelimit`): this interrupt is turned away and the source disabled, for 10 ms at
+    /// most. An edge that is turned away is lost; a line that is still asserted then interrupts again.
     Throttled {
         /// Which.
         source: SourceIndex,
@@ -170,7 +174,7 @@ pub enum BlockCause {
 pub enum RetentionEnd {
     /// The guest, by its EOI.
     Guest,
-    /// The host, after its time limit (1 ms).
+    /// The host, after its time limit: 1 ms from its own handler's end, and until those above it on the CPU have gone.
     Forced,
 }
 

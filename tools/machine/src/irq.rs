@@ -104,6 +104,11 @@ impl Irq {
         }
     }
 
+    /// Whether its source can be kept from sending: all can but an MSI without a mask bit, whose EOI is delayed for that.
+    pub(crate) fn is_maskable(&self) -> bool {
+        !(self.is_edge() && self.ack == AckType::Eoi)
+    }
+
     /// Whether its sources are edges, so that each raise is an interrupt of its own.
     pub(crate) const fn is_edge(&self) -> bool {
         matches!(self.trigger, Trigger::Edge(_))

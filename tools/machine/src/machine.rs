@@ -43,6 +43,8 @@ pub struct Machine {
     pub(crate) special: Special,
     pub(crate) scheduler: Scheduler,
     pub(crate) arbiter: Arbiter,
+    /// The interrupts that the storm guard has disabled (Xen: `irq_ratelimit_list`).
+    pub(crate) throttled: Vec<u32>,
 }
 
 /// Vectors the machine itself uses, the same on every CPU.
@@ -106,7 +108,7 @@ impl Machine {
             Alarm::ForcedEoi { irq, generation } => self.force_eoi(irq, generation, out),
             Alarm::RemoteEoi { irq, generation } => self.remote_eoi(irq, generation, out),
             Alarm::Resend { irq } => self.resend(irq, out),
-            Alarm::Unthrottle { irq } => self.unthrottle(irq, out),
+            Alarm::Unthrottle => self.unthrottle(out),
             Alarm::Slice { cpu, generation } => self.slice_over(CpuId(cpu), generation, out),
             Alarm::LoadWake { vcpu } => self.load_wakes(crate::vcpu::VcpuIndex(vcpu), out),
         }

@@ -55,11 +55,15 @@ pub(crate) struct Cpu {
     pub(crate) is_online: bool,
 }
 
-/// Whether the processor executes guest instructions when no frame is on it.
+/// What the processor does when no frame is on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
+    /// It is on the host's way to something else.
     Host,
+    /// It executes guest instructions.
     Guest,
+    /// It sleeps until an interrupt.
+    Idle,
 }
 
 /// Whether the top of what a CPU does progresses.
@@ -127,7 +131,7 @@ impl Cpu {
         Self {
             lapic: Lapic::new(XEN_TPR),
             frames: Vec::new(),
-            mode: Mode::Host,
+            mode: Mode::Idle,
             current: None,
             clock: Clock::Stopped,
             generation: 0,

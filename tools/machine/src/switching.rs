@@ -16,6 +16,7 @@ use crate::pcpu::Mode;
 use crate::pcpu::Work;
 use crate::sched::Judgement;
 use crate::sched::Placement;
+use crate::sched::Rank;
 use crate::sched::Running;
 use crate::source::Link;
 use crate::timer::Alarm;
@@ -53,7 +54,7 @@ impl Machine {
         entry.burned = self.scheduler.credited(entry.cpu, entry.burned);
         let burned = entry.burned;
         let now = out.now;
-        let placement = self.scheduler.place(&self.vcpus[vcpu.index()], |cpu| self.burned_on(cpu, now));
+        let placement = self.scheduler.place(&self.vcpus[vcpu.index()], |cpu| self.rank_of(cpu, now));
         match placement {
             Placement::Idle(cpu) => {
                 self.scheduler.set_busy(cpu);
@@ -70,29 +71,31 @@ impl Machine {
         }
     }
 
-    /// What the vCPU on a CPU has burned; zero if the CPU is between two, none if it is offline.
-    fn burned_on(&self, cpu: CpuId, now: Time) -> Option<Span> {
-        let entry = &self.cpus[cpu.index()];
-        entry.is_online.then(|| self.running(cpu, now).map_or(Span(0), |running| running.burned))
+    /// How good a CPU is to wait for; none if it is offline.
+    fn rank_of(&self, cpu: CpuId, now: Time) -> Option<Rank> {
+        self.cpus[cpu.index()].is_online.then(|| self.scheduler.rank(self.running(cpu, now)))
     }
 
     fn running(&self, cpu: CpuId, now: Time) -> Option<Running> {
         let entry = &self.cpus[cpu.index()];
         let vcpu = entry.current?;
         let ran = now - entry.running_since;
-        Some(Running { ran, burned: self.vcpus[vcpu.index()].burned.plus(ran) })
+        let watermark = self.scheduler.watermark(cpu);
+        Some(Running { ran, burned: self.vcpus[vcpu.index()].burned.plus(ran), watermark })
     }
 
-    /// A vCPU waits for a busy CPU: it gets it now, or the scheduler looks again in time. A CPU that is between two looks
-    /// when it has switched.
+    /// A vCPU woke and waits for a busy CPU: that looks now, or when its timer goes off, which is set late: only now does
+    /// anybody wait for it. A CPU that is between two looks when it has switched.
     fn contest<H: Host>(&mut self, cpu: CpuId, waiting: Span, from: Option<CpuId>, out: &mut Out<'_, H>) {
         let Some(running) = self.running(cpu, out.now) else {
             return;
         };
-        match self.scheduler.judge(running, waiting) {
+        match self.scheduler.wake(running, waiting) {
             Judgement::Switch => self.tickle(cpu, from, out),
-            Judgement::Stay(ran) => self.look_again(cpu, self.cpus[cpu.index()].running_since + ran, out),
-            Judgement::StayForGood => {}
+            Judgement::Stay(ran) if self.cpus[cpu.index()].slice_ends.is_none() => {
+                self.look_again(cpu, self.cpus[cpu.index()].running_since + ran, out);
+            }
+            Judgement::Stay(_) | Judgement::StayForGood => {}
         }
     }
 
@@ -104,11 +107,9 @@ impl Machine {
         }
     }
 
+    /// Sets the scheduler's timer anew.
     fn look_again<H: Host>(&mut self, cpu: CpuId, at: Time, out: &mut Out<'_, H>) {
         let entry = &mut self.cpus[cpu.index()];
-        if entry.slice_ends.is_some_and(|set| set <= at) {
-            return;
-        }
         entry.slice_ends = Some(at);
         entry.slice_generation = entry.slice_generation.wrapping_add(1);
         out.at(at, Alarm::Slice { cpu: cpu.0, generation: entry.slice_generation });

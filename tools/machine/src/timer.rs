@@ -17,8 +17,8 @@ pub(crate) enum Alarm {
     RemoteEoi { irq: u32, generation: u32 },
     /// A level-triggered pin sends again after an EOI.
     Resend { irq: u32 },
-    /// The storm guard lets an interrupt back in.
-    Unthrottle { irq: u32 },
+    /// The storm guard lets the interrupts back in that it disabled.
+    Unthrottle,
     /// A vCPU's time, or the time it may not be pre-empted, is over.
     Slice { cpu: u32, generation: u32 },
     /// A periodic load's sleep is over.

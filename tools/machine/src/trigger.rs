@@ -56,11 +56,6 @@ impl Msi {
         self.masked = true;
     }
 
-    /// Puts an interrupt back that was dispatched but not handled.
-    pub(crate) const fn put_back(&mut self) {
-        self.pending = true;
-    }
-
     /// Lets it send again, what it kept first.
     pub(crate) const fn unmask(&mut self) -> Signal {
         self.masked = false;

@@ -84,11 +84,12 @@ pub struct SourceResult {
     /// How often it could not be moved because no vector was left at the other CPU.
     #[serde(default)]
     pub failed_moves: u64,
-    /// How often it was throttled by the storm guard.
+    /// How many of its interrupts the storm guard turned away; those of edges are lost.
     pub throttled: u64,
     /// From raise to the owner's handler.
     pub latency: Latency,
-    /// From raise to the host's handler: what host vectors decide. Empty for posted sources.
+    /// From raise to the first instruction of the host's handler, the exit, trap or wake included: what host vectors
+    /// decide. Empty for posted sources.
     pub host_latency: Latency,
 }
 

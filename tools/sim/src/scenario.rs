@@ -167,7 +167,7 @@ pub enum IoApicAck {
 pub enum Scheduler {
     /// Xen's default.
     Credit2 {
-        /// How long a vCPU runs before a woken one may take its place, µs (`sched_ratelimit_us`).
+        /// How long a vCPU has run before one that wakes makes its CPU look, µs (`sched_ratelimit_us`).
         #[serde(default = "ratelimit")]
         ratelimit_us: f64,
         /// The longest a vCPU runs while another waits, µs.

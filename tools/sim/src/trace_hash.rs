@@ -58,7 +58,9 @@ fn words(fact: &Fact) -> (u64, u64, u64) {
     match *fact {
         Fact::Raised { source } => (1, source.0.into(), 0),
         Fact::Coalesced { source } => (2, source.0.into(), 0),
-        Fact::Dispatched { source, cpu, vector } => (3, source.0.into(), at(cpu) << 8 | u64::from(vector.number())),
+        Fact::Dispatched { source, cpu, vector, entry } => {
+            (3, source.0.into(), entry.0.rotate_left(40) ^ at(cpu) << 8 ^ u64::from(vector.number()))
+        }
         Fact::HostHandlerDone { source, cpu } => (4, source.0.into(), at(cpu)),
         Fact::HandlerEntered { source, vcpu: of, cpu } => (5, source.0.into(), vcpu(of) ^ at(cpu) << 48),
         Fact::Completed { source } => (6, source.0.into(), 0),

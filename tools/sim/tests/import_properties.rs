@@ -64,8 +64,16 @@ const IMPORTERS: [Importer; 14] = [
 /// The longest part of a file these tests cut or damage, so that every byte of it has its turn.
 const PART: usize = 12_000;
 
+/// The recorded hosts.
+const HOSTS: [&str; 2] = ["xen-sas-intx", "xen-sas-nic"];
+
+/// A part of a file of the first recorded host.
 fn recorded(file: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/xen-sas-intx").join(file);
+    recorded_on(HOSTS[0], file)
+}
+
+fn recorded_on(host: &str, file: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(host).join(file);
     assert!(fs::exists(&path).unwrap(), "{}", path.display());
     let source = Source::read(&path).unwrap();
     let bytes = source.bytes();
@@ -97,8 +105,8 @@ fn check(name: &str, outcome: Outcome) -> Option<usize> {
 
 #[test]
 fn recordings_cut_at_every_byte_are_read_up_to_the_cut_or_refused_with_the_place() {
-    for (file, import) in IMPORTERS {
-        let whole = recorded(file);
+    for (host, (file, import)) in HOSTS.iter().flat_map(|host| IMPORTERS.map(|importer| (host, importer))) {
+        let whole = recorded_on(host, file);
         let all = check(file, import(&Source::new(file, whole.clone()))).unwrap();
         assert!(all > 0, "{file}");
         let mut most = 0;
@@ -145,9 +153,9 @@ fn a_trace_cut_at_any_byte_keeps_exactly_the_records_that_end_before_it() {
 
 proptest! {
     #[test]
-    fn flipped_bytes_never_break_an_importer(flips in vec((any::<Index>(), any::<u8>()), 1..8)) {
+    fn flipped_bytes_never_break_an_importer(flips in vec((any::<Index>(), any::<u8>()), 1..8), host in 0..HOSTS.len()) {
         for (file, import) in IMPORTERS {
-            let mut bytes = recorded(file);
+            let mut bytes = recorded_on(HOSTS[host], file);
             for (place, byte) in &flips {
                 let at = place.index(bytes.len());
                 bytes[at] ^= *byte;

@@ -202,6 +202,26 @@ fn the_intx_recording_caught_the_guests_level_interrupt_in_flight_above_dom0s() 
     }
 }
 
+/// IRQs 8 and 9 were bound while CPU 0 alone was online. They hold their vectors there, and Xen has noted a move that it
+/// makes when they next fire (`IRQ_MOVE_PENDING`): they can come to every CPU their vCPUs can, under a vector yet to be
+/// drawn. The plan takes them vectors on all CPUs, beside the guest's line, and nothing remains.
+#[test]
+fn irqs_left_behind_at_boot_draw_when_they_move_and_the_plan_ends_that() {
+    let host = host(Recorded::SasIntx);
+    let assignment = host.assignment();
+    for irq in [8, 9] {
+        let line = host.irq(irq).unwrap();
+        assert!(line.status.is_move_pending() && line.status.is_guest_bound(), "IRQ {irq}");
+        let source = assignment.sources.iter().find(|source| source.id == SourceId(irq)).unwrap();
+        let places = (source.holders.to_string(), source.reachable.to_string());
+        assert_eq!(places, ("{0}".to_owned(), "{0-3}".to_owned()), "IRQ {irq}");
+    }
+    let plan = vector_allocator::plan(&assignment, &vector_allocator::Goal::default());
+    assert_eq!(plan.moves.iter().map(|step| step.source.0).collect::<Vec<_>>(), [23, 8, 9]);
+    assert_eq!((plan.remaining.len(), plan.optimality), (0, vector_allocator::Optimality::Proven));
+    assert_eq!(vector_allocator::inversions(&plan.apply(&assignment)).count(), 0);
+}
+
 #[test]
 fn contradictions_between_dumps_are_noted_with_the_rule_that_decides() {
     let host = host(Recorded::SasIntx);

@@ -19,9 +19,11 @@
 //! ([`arena`]). The movers of an arena are a minimum vertex cover of its inversions ([`cover`]): whoever ends them all
 //! must move that many. [`place`] finds them vectors and [`order`] a sequence in which no vector is taken before it is
 //! released. What has no place falls to the other side of its pairs; small arenas where that was not enough are searched
-//! exhaustively ([`exact`]). Guests move down and dom0's sources up, so no state in between has an inversion that was not
+//! exhaustively ([`exact`]). Lotteries, which no order of vectors mends, are ended first by pins ([`pin`]) and last by
+//! vectors that are taken wherever their source can go ([`anchor`]). Guests move down and dom0's sources up, so no state in between has an inversion that was not
 //! there before.
 
+mod anchor;
 mod arena;
 mod band;
 mod board;
@@ -79,6 +81,9 @@ pub fn plan(assignment: &Assignment, goal: &Goal) -> Plan {
         shifts.extend(settled.shifts);
         lower_bound += settled.lower_bound;
     }
+    let anchored = anchor::anchor(&mut board, &start);
+    shifts.extend(anchored.shifts);
+    lower_bound += anchored.lower_bound;
     // A pin and a new vector are different changes, unless the new vector alone would have settled the source.
     let is_pin_needed = |pin: &pin::Pin| !covers(&start.pieces[pin.piece].fresh, &pin.from);
     if goal.pin == Pinning::GuestsOnly && pins.iter().all(is_pin_needed) {

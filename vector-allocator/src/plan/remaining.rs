@@ -18,7 +18,8 @@ pub struct Remaining {
     pub guests: Vec<SourceId>,
     /// Dom0's sources.
     pub dom0: Vec<SourceId>,
-    /// What stops the mending; moving either side would have done, so there is one entry for each.
+    /// What stops the mending. Moving either side would have done, so there is one entry for each; a lottery has one for
+    /// each side that draws (the first of its sources), and both have to be kept.
     pub because: Vec<Constraint>,
 }
 
@@ -65,9 +66,18 @@ pub enum Constraint {
         /// The source.
         source: SourceId,
     },
-    /// Moves draw from the hypervisor's cursor: whatever the order now, the next move of either side draws anew. Pinning
-    /// the vCPUs or affinities of both sides, or apart from each other, ends it.
-    Drawn,
+    /// Whatever the order now, the source draws a new vector from the hypervisor's cursor when it goes where its present
+    /// one is not taken. Keeping it, by its affinity and its vCPU's, to the CPUs that hold its vector ends that.
+    Drawn {
+        /// The source.
+        source: SourceId,
+        /// The vector it holds.
+        vector: Vector,
+        /// The CPUs on which that is taken.
+        holders: CpuSet,
+        /// The CPUs it can come to.
+        reachable: CpuSet,
+    },
 }
 
 impl Remaining {
@@ -91,7 +101,11 @@ impl fmt::Display for Constraint {
             }
             Self::NoSpare { cpus } => write!(f, "an exchange needs one spare vector on CPUs {cpus}"),
             Self::Entangled { source } => write!(f, "no move of IRQ {} helps without harm elsewhere", source.0),
-            Self::Drawn => f.write_str("moves draw from the hypervisor's cursor; pin both sides to end it"),
+            Self::Drawn { source, vector, holders, reachable } => write!(
+                f,
+                "IRQ {} holds {vector} on {holders} and draws another elsewhere in {reachable}: keep it to {holders}",
+                source.0
+            ),
         }
     }
 }

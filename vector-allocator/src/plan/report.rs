@@ -54,7 +54,7 @@ pub(super) fn moves(start: &Board<'_>, end: &Board<'_>, pins: &[Pin], shifts: &[
     moves
 }
 
-/// Whether only a pin mends it.
+/// Whether it is there whatever the order of the vectors.
 const fn is_drawn(kind: InversionKind) -> bool {
     matches!(kind, InversionKind::Possible(Chance::VectorDrawn))
 }
@@ -76,7 +76,7 @@ impl Sides {
         Self { arenas, of_piece }
     }
 
-    /// A move of `piece`, with those inversions but lotteries that are there no more.
+    /// A move of `piece`, with those inversions that are there no more; lotteries among them if no pin ended them.
     fn moved(&self, start: &Board<'_>, end: &Board<'_>, piece: usize, change: Change) -> Move {
         let source = &start.pieces[piece].source;
         let is_guest = start.pieces[piece].role.is_guest();
@@ -84,11 +84,12 @@ impl Sides {
             true => &self.arenas[*arena].dom0[..],
             false => &self.arenas[*arena].guests[..],
         });
+        let is_anchored = start.pieces[piece].source.reachable == end.pieces[piece].source.reachable;
         let mut mends = Vec::new();
         let mut more = 0;
         for other in others {
             let (guest, dom0) = if is_guest { (piece, *other) } else { (*other, piece) };
-            for kind in ended(start, end, guest, dom0).filter(|kind| !is_drawn(*kind)) {
+            for kind in ended(start, end, guest, dom0).filter(|kind| is_anchored || !is_drawn(*kind)) {
                 if mends.len() < Move::LISTED {
                     mends.push(Mended { kind, against: start.pieces[*other].source.id });
                 } else {
@@ -154,21 +155,36 @@ fn lotteries(board: &Board<'_>) -> Vec<Remaining> {
         |pieces: &[usize]| -> Vec<SourceId> { pieces.iter().map(|piece| board.pieces[*piece].source.id).collect() };
     let mut remaining = Vec::new();
     for group in drawers(board, Role::is_guest) {
-        let players = dom0.iter().filter(|other| group.reach.plays(&other.reach)).flat_map(|other| &other.pieces);
-        let against: Vec<usize> = players.copied().collect();
+        let players: Vec<_> = dom0.iter().filter(|other| group.reach.plays(&other.reach)).collect();
+        let against: Vec<usize> = players.iter().flat_map(|other| &other.pieces).copied().collect();
         if against.is_empty() {
             continue;
         }
+        let roaming = players.iter().find(|other| !other.reach.is_settled);
+        let drawing = [&group].into_iter().filter(|group| !group.reach.is_settled).chain(roaming.copied());
+        let because: Vec<Constraint> =
+            drawing.filter_map(|side| side.pieces.first()).map(|piece| drawn(board, *piece)).collect();
         let mut kinds = Vec::from([InversionKind::Possible(Chance::VectorDrawn)]);
         if group.role == Role::Retaining {
             kinds.push(InversionKind::Retention(When::AfterMove));
         }
         for kind in kinds {
-            let because = Vec::from([Constraint::Drawn]);
-            remaining.push(Remaining { kind, guests: ids(&group.pieces), dom0: ids(&against), because });
+            let (guests, dom0) = (ids(&group.pieces), ids(&against));
+            remaining.push(Remaining { kind, guests, dom0, because: because.clone() });
         }
     }
     remaining
+}
+
+/// How a source draws.
+fn drawn(board: &Board<'_>, piece: usize) -> Constraint {
+    let source = &board.pieces[piece].source;
+    Constraint::Drawn {
+        source: source.id,
+        vector: source.vector,
+        holders: source.holders.clone(),
+        reachable: source.reachable.clone(),
+    }
 }
 
 /// What stops either side of a pair from mending it.

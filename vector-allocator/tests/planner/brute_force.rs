@@ -175,7 +175,10 @@ fn check_steps(host: &Assignment, plan: &Plan) {
     for step in &plan.moves {
         let one = Plan { moves: vec![step.clone()], ..plan.clone() };
         let next = one.apply(&now);
-        for source in next.sources.iter().filter(|source| source.id == step.source) {
+        let is_moved = |source: &&AssignedSource| {
+            source.id == step.source && matches!(step.change, vector_allocator::Change::Revector { .. })
+        };
+        for source in next.sources.iter().filter(is_moved) {
             let taken: VectorSet = now
                 .sources
                 .iter()
@@ -256,6 +259,7 @@ proptest! {
         let plan = plan(&host, &Goal { pin, ..Goal::default() });
         let after = plan.apply(&host);
         check_pins(&plan);
+        check_steps(&host, &plan);
         assert_eq!(listed(inversions(&after)), said_to_remain(&plan), "{plan:#?}");
         assert!(harm(&after)[0] <= harm(&host)[0]);
     }

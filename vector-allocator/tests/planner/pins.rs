@@ -65,13 +65,73 @@ fn where_both_sides_roam_it_takes_pins_on_both_and_the_goal_must_allow_them() {
     ]);
     let left = plan(&host, &Goal::default());
     assert!(left.moves.is_empty());
+    let reasons: Vec<String> = left.remaining[0].because.iter().map(ToString::to_string).collect();
     assert_eq!(
-        left.remaining[0].because[0].to_string(),
-        "moves draw from the hypervisor's cursor; pin both sides to end it"
+        reasons,
+        [
+            "IRQ 26 holds 92 on {2} and draws another elsewhere in {0-3}: keep it to {2}",
+            "IRQ 25 holds E9 on {2} and draws another elsewhere in {0-3}: keep it to {2}",
+        ]
     );
     let done = plan(&host, &Goal { pin: Pinning::Anyone, ..Goal::default() });
     assert_eq!((done.moves.len(), done.remaining.len()), (2, 0));
     assert_eq!(inversions(&done.apply(&host)).count(), 0);
+}
+
+/// As IRQs 8 and 9 of the recorded host with an INTx guest: bound when CPU 0 alone was online, they hold their vectors
+/// there, and a move is pending (status 030) that will make them draw.
+#[test]
+fn sources_left_behind_at_boot_are_moved_to_vectors_that_they_keep_wherever_they_go() {
+    let at_boot =
+        |id, number| AssignedSource { holders: cpus(&[0]), ..roaming(source(id, Owner::Dom0, EDGE, number, &[0])) };
+    let line = AssignedSource { holders: CpuSet::first_n(4), ..source(23, GUEST, SourceKind::Level, 0xd0, &[3]) };
+    // Free on CPU 0 and taken elsewhere.
+    let other = source(40, Owner::System, EDGE, 0xef, &[2]);
+    let host = Assignment { sources: vec![at_boot(8, 0x60), at_boot(9, 0x68), roaming(line), other], ..nic() };
+    let drawn = |host: &Assignment| {
+        inversions(host).filter(|i| i.kind == InversionKind::Possible(vector_allocator::Chance::VectorDrawn)).count()
+    };
+    assert_eq!(drawn(&host), 2);
+    let plan = plan(&host, &Goal::default());
+    assert_eq!(plan.remaining, []);
+    assert_eq!(plan.optimality, Optimality::Proven);
+    let moved: Vec<u32> = plan.moves.iter().map(|step| step.source.0).collect();
+    assert_eq!(moved, [8, 9]);
+    for step in &plan.moves {
+        let Change::Revector { to, .. } = &step.change else { panic!("{step}") };
+        assert_eq!((to.holders.clone(), to.vector == vector(0xef)), (CpuSet::first_n(4), false));
+        assert!(step.mends.iter().any(|mended| mended.against == SourceId(23)), "{step}");
+    }
+    assert_eq!(inversions(&plan.apply(&host)).count(), 0);
+    let spared = vector_allocator::plan(&host, &Goal { movers: Movers::GuestsOnly, ..Goal::default() });
+    assert!(spared.moves.is_empty());
+    let reasons: Vec<String> = spared.remaining[0].because.iter().map(ToString::to_string).collect();
+    assert_eq!(reasons, ["IRQ 8 holds 60 on {0} and draws another elsewhere in {0-3}: keep it to {0}"]);
+}
+
+/// Both sides draw, and only dom0's finds a vector that is free everywhere: moving it alone would end nothing.
+#[test]
+fn a_move_that_would_end_no_lottery_is_not_made() {
+    let leasable = [0x50, 0x51, 0x60].into_iter().map(vector).collect();
+    let layout = CustomLayout {
+        boot_cpu: leasable,
+        other_cpus: leasable,
+        notification: VectorSet::EMPTY,
+        system: VectorSet::EMPTY,
+    };
+    let host = Assignment {
+        layout: VectorLayout::custom(layout).unwrap(),
+        sources: vec![
+            AssignedSource { holders: cpus(&[0]), ..roaming(source(1, Owner::Dom0, EDGE, 0x51, &[0])) },
+            AssignedSource { holders: cpus(&[1]), ..roaming(source(2, GUEST, EDGE, 0x50, &[1])) },
+            source(3, Owner::System, EDGE, 0x50, &[3]),
+            source(4, Owner::System, EDGE, 0x51, &[3]),
+        ],
+        ..nic()
+    };
+    let plan = plan(&host, &Goal { pin: Pinning::Forbidden, ..Goal::default() });
+    assert!(plan.moves.is_empty(), "{:#?}", plan.moves);
+    assert_eq!(plan.remaining.len(), 1);
 }
 
 #[test]

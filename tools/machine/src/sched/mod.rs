@@ -29,7 +29,13 @@ trait Rules {
     /// Where a vCPU may run: wherever its affinity says, or only where it is.
     fn roaming(&self) -> Roaming;
 
-    /// Whether a waiting vCPU gets the CPU of a running one.
+    /// Whether one that has had its CPU for `ran` may lose it to one that wakes.
+    fn is_preemptable(&self, ran: Span) -> bool;
+
+    /// Whether a vCPU that wakes makes the CPU of a running one look.
+    fn wake(&self, running: Running, waiting: Span) -> Judgement;
+
+    /// Whether a waiting vCPU gets the CPU of a running one when the scheduler looks.
     fn judge(&self, running: Running, waiting: Span) -> Judgement;
 }
 
@@ -46,6 +52,15 @@ pub(crate) struct Running {
     pub(crate) ran: Span,
     /// What it has burned, this run included.
     pub(crate) burned: Span,
+    /// The most that any vCPU of its queue had burned when it last left a CPU.
+    pub(crate) watermark: Span,
+}
+
+/// How good a busy CPU is to wait for: rather one whose vCPU may be pre-empted, then the one that has burned most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    is_preemptable: bool,
+    burned: Span,
 }
 
 /// What becomes of a running vCPU while another waits.
@@ -109,8 +124,8 @@ impl Scheduler {
     }
 
     /// Chooses a CPU for a vCPU that woke: its own if idle, else an idle one of its affinity, else the busy one of its
-    /// queue whose vCPU has burned most. `burned` tells that; none for a CPU that cannot be waited for.
-    pub(crate) fn place(&self, vcpu: &Vcpu, burned: impl Fn(CpuId) -> Option<Span>) -> Placement {
+    /// queue that ranks highest. `rank` tells that; none for a CPU that cannot be waited for.
+    pub(crate) fn place(&self, vcpu: &Vcpu, rank: impl Fn(CpuId) -> Option<Rank>) -> Placement {
         if self.rules.get().roaming() == Roaming::Home {
             return if self.is_idle(vcpu.cpu) { Placement::Idle(vcpu.cpu) } else { Placement::Behind(vcpu.cpu) };
         }
@@ -123,17 +138,33 @@ impl Scheduler {
         let width = self.rules.get().cpus_per_queue();
         let first = vcpu.cpu.0 - vcpu.cpu.0 % width;
         let group = (first..self.cpus.min(first + width)).map(CpuId);
-        let busiest = group
+        let best = group
             .filter(|cpu| vcpu.affinity.contains(*cpu))
-            .filter_map(|cpu| burned(cpu).map(|burned| (burned, core::cmp::Reverse(cpu))))
+            .filter_map(|cpu| rank(cpu).map(|rank| (rank, core::cmp::Reverse(cpu))))
             .max();
-        match busiest {
+        match best {
             Some((_, core::cmp::Reverse(cpu))) => Placement::Behind(cpu),
-            None => Placement::Behind(vcpu.affinity.iter().find(|cpu| burned(*cpu).is_some()).unwrap_or(vcpu.cpu)),
+            None => Placement::Behind(vcpu.affinity.iter().find(|cpu| rank(*cpu).is_some()).unwrap_or(vcpu.cpu)),
         }
     }
 
-    /// Whether a waiting vCPU gets the CPU of `running`.
+    /// How good the CPU of `running` is to wait for; none is between two vCPUs and soon looks by itself.
+    pub(crate) fn rank(&self, running: Option<Running>) -> Rank {
+        let is_preemptable = running.is_none_or(|running| self.rules.get().is_preemptable(running.ran));
+        Rank { is_preemptable, burned: running.map_or(Span(0), |running| running.burned) }
+    }
+
+    /// The most that a vCPU of the queue of `cpu` had burned when it left a CPU.
+    pub(crate) fn watermark(&self, cpu: CpuId) -> Span {
+        self.queues[self.queue_of(cpu)].watermark
+    }
+
+    /// Whether a vCPU that wakes makes the CPU of `running` look.
+    pub(crate) fn wake(&self, running: Running, waiting: Span) -> Judgement {
+        self.rules.get().wake(running, waiting)
+    }
+
+    /// Whether a waiting vCPU gets the CPU of `running` when the scheduler looks.
     pub(crate) fn judge(&self, running: Running, waiting: Span) -> Judgement {
         self.rules.get().judge(running, waiting)
     }

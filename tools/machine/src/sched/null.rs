@@ -19,6 +19,14 @@ impl Rules for Null {
         Roaming::Home
     }
 
+    fn is_preemptable(&self, _ran: Span) -> bool {
+        false
+    }
+
+    fn wake(&self, _running: Running, _waiting: Span) -> Judgement {
+        Judgement::StayForGood
+    }
+
     fn judge(&self, _running: Running, _waiting: Span) -> Judgement {
         Judgement::StayForGood
     }

@@ -21,6 +21,14 @@ impl Rules for Pinned {
         Roaming::Home
     }
 
+    fn is_preemptable(&self, _ran: Span) -> bool {
+        true
+    }
+
+    fn wake(&self, running: Running, waiting: Span) -> Judgement {
+        self.judge(running, waiting)
+    }
+
     fn judge(&self, running: Running, waiting: Span) -> Judgement {
         if waiting < running.burned || running.ran >= self.slice {
             Judgement::Switch

@@ -1,10 +1,12 @@
 //! The machine as its driver sees it: calls in, timers and facts out.
 
 mod conservation;
+mod entry;
 mod moves;
 mod paths;
 mod question;
 mod refusals;
 mod retention;
 mod scheduling;
+mod storm;
 mod support;

@@ -5,8 +5,6 @@ use carillon_machine::ExitCause;
 use carillon_machine::Fact;
 use carillon_machine::MachineConfig;
 use carillon_machine::Path;
-use carillon_machine::STORM_LIMIT;
-use carillon_machine::STORM_PERIOD;
 use carillon_machine::SourceConfig;
 use carillon_machine::Span;
 use carillon_machine::VcpuLoad;
@@ -138,31 +136,6 @@ fn a_vector_that_is_posted_while_it_waits_in_the_virtual_apic_is_merged() {
         run.until(3 * MILLISECOND);
         assert_eq!((run.completed(0).len(), run.completed(1).len()), (1, 1));
     }
-}
-
-/// `irq_ratelimit`: the 10001st interrupt of a period shuts its source up until the period ends; then it goes on, and
-/// nothing is lost.
-#[test]
-fn a_storm_is_cut_off_until_the_end_of_its_period() {
-    let mut config = host(Vendor::Intel, DomainKind::Pv, VcpuLoad::Idle, 0, event_path());
-    config.costs.set("guest_bound_handler", Span(100)).unwrap();
-    config.costs.set("idle_wake", Span(0)).unwrap();
-    let mut run = Run::new(&config);
-    let start = STORM_PERIOD.0;
-    let every = STORM_PERIOD.0 / u64::from(STORM_LIMIT) / 2;
-    let raised = u64::from(STORM_LIMIT) * 3 / 2;
-    for i in 0..raised {
-        run.raise(start + i * every, 0);
-    }
-    run.until(start + 10 * STORM_PERIOD.0);
-    let throttled = run.times(|fact| matches!(fact, Fact::Throttled { .. }));
-    assert_eq!(throttled, [start + u64::from(STORM_LIMIT) * every]);
-    let dispatched = run.dispatched(0);
-    let end = start + STORM_PERIOD.0;
-    assert_eq!(dispatched.iter().filter(|at| **at < end).count(), STORM_LIMIT as usize);
-    assert_eq!(dispatched.iter().find(|at| **at >= throttled[0]), Some(&end));
-    let merged = run.count(|fact| matches!(fact, Fact::Coalesced { .. })) as u64;
-    assert_eq!(merged + run.completed(0).len() as u64, raised);
 }
 
 /// Xen's own handlers run with interrupts on: a higher class nests on them, the same class waits.

@@ -206,6 +206,36 @@ fn delayed_eois_are_sent_from_the_top_of_the_stack() {
     assert!(ends[0].0 > 20 * MICROSECOND + FORCED_EOI_NS, "the higher one had its full time");
 }
 
+/// Xen's 1 ms runs for each interrupt from its own dispatch, and a delayed EOI waits for those above it: the lowest of a
+/// stack of `n` classes is in service for up to `n` ms. Only a higher class can come on top, so the dynamic vectors allow
+/// thirteen, 2 to E (`flush_ready_eoi`, `irq_guest_eoi_timer_fn`).
+#[test]
+fn interrupts_stacked_just_in_time_keep_the_lowest_in_service_for_a_millisecond_each() {
+    for classes in [1u8, 2, 5, 13] {
+        let mut config = host(event(23, SourceKind::EdgeUnmaskable, 0xd0, 0, to(1, 0), NEVER));
+        let lowest = 0xf - classes;
+        config.sources = (lowest..0xf)
+            .map(|class| {
+                let id = u32::from(class);
+                event(id, SourceKind::EdgeUnmaskable, class << 4 | 3, 1, to(1, 0), NEVER)
+            })
+            .collect();
+        let mut run = Run::new(&config);
+        let (start, handler) = (MILLISECOND, 5 * MICROSECOND);
+        for source in 0..u32::from(classes) {
+            // Each comes when the one before it has all but had its time.
+            run.raise(start + u64::from(source) * (FORCED_EOI_NS - handler), source);
+        }
+        run.until(30 * MILLISECOND);
+        let ends = run.times(|fact| matches!(fact, Fact::RetentionEnded { .. }));
+        assert_eq!(ends.len(), usize::from(classes));
+        assert!(ends.iter().all(|end| *end == ends[0]), "all go with the highest");
+        let kept = ends[0] - run.dispatched(0)[0];
+        let bound = u64::from(classes) * (FORCED_EOI_NS + handler);
+        assert!((bound - 2 * u64::from(classes) * handler..=bound).contains(&kept), "{classes} classes: {kept} ns");
+    }
+}
+
 /// A line shared by dom0 and a guest is ended when both are done: dom0's own interrupt waits for the guest.
 #[test]
 fn a_shared_line_is_in_service_until_its_slowest_domain_is_done() {

@@ -7,6 +7,7 @@ use carillon_machine::Scheduler;
 use carillon_machine::Span;
 use carillon_machine::VcpuLoad;
 use carillon_machine::VcpuRef;
+use proptest::proptest;
 use vector_allocator::SourceKind;
 
 use crate::support::MICROSECOND;
@@ -46,29 +47,99 @@ fn runs(run: &Run, vcpu: VcpuRef) -> Vec<(u64, u32)> {
         .collect()
 }
 
-/// The time from dom0's interrupt, raised just after the guest got the CPU, to dom0's run.
-fn wait_for_guest(scheduler: Scheduler) -> u64 {
+/// How long dom0's vCPU waits for CPU 0 after its interrupt, raised when the guest has had the CPU for `after`.
+fn wait_for_guest(scheduler: Scheduler, after: u64) -> u64 {
     let mut run = Run::new(&shared(scheduler));
-    run.until(100 * MICROSECOND);
-    let guest_runs = runs(&run, to(1, 0))[0].0;
-    run.raise(100 * MICROSECOND, 0);
-    run.until(50 * MILLISECOND);
-    runs(&run, to(0, 0))[0].0 - guest_runs
+    run.until(50 * MICROSECOND);
+    let raised = runs(&run, to(1, 0))[0].0 + after;
+    run.raise(raised, 0);
+    run.until(raised + 50 * MILLISECOND);
+    runs(&run, to(0, 0))[0].0 - raised
 }
 
+/// More than all that has to happen between an interrupt and its vCPU's run on a CPU that looks at once.
+const SWITCH: u64 = 6 * MICROSECOND;
+
 #[test]
-fn credit2_lets_a_woken_vcpu_wait_for_the_rate_limit_and_no_longer() {
-    let switch = 5 * MICROSECOND;
+fn credit2_lets_one_that_wakes_early_in_a_guests_run_wait_for_the_guests_timer() {
     for ratelimit in [200 * MICROSECOND, MILLISECOND, 5 * MILLISECOND] {
-        let waited = wait_for_guest(credit2(ratelimit));
-        assert!((ratelimit..ratelimit + switch).contains(&waited), "{waited} ns under a limit of {ratelimit} ns");
+        let after = 100 * MICROSECOND;
+        let waited = wait_for_guest(credit2(ratelimit), after) + after;
+        let timer = 10 * MILLISECOND;
+        assert!((timer..timer + SWITCH).contains(&waited), "{waited} ns under a limit of {ratelimit} ns");
     }
-    assert!(wait_for_guest(credit2(0)) < 110 * MICROSECOND);
+    assert!(wait_for_guest(credit2(0), 100 * MICROSECOND) < SWITCH, "without a rate limit it runs at once");
+}
+
+proptest! {
+    /// Whenever dom0 wakes, it waits for the rest of the guest's timer at most, for 500 µs in the last 50 µs of the rate
+    /// limit, and afterwards for nothing but the switch.
+    #[test]
+    fn credit2_bounds_the_wait_by_when_in_the_guests_run_dom0_wakes(
+        after in 50 * MICROSECOND..30 * MILLISECOND,
+        ratelimit in 0u64..5_000,
+    ) {
+        let ratelimit = ratelimit * MICROSECOND;
+        let (tolerance, least, timer) = (50 * MICROSECOND, 500 * MICROSECOND, 10 * MILLISECOND);
+        let bound = if ratelimit <= tolerance || after >= ratelimit {
+            0
+        } else if after + SWITCH >= ratelimit - tolerance {
+            least
+        } else {
+            timer - after
+        };
+        let waited = wait_for_guest(credit2(ratelimit), after);
+        assert!(waited <= bound + SWITCH, "{waited} ns, {after} ns into the guest's run, limit {ratelimit} ns");
+    }
+
+    /// A guest that only handles interrupts gives the CPU back by itself: the wait is bounded by its own run.
+    #[test]
+    fn credit2_does_not_hold_a_woken_vcpu_longer_than_the_guest_runs(after in 10u64..290) {
+        let mut config = shared(credit2(MILLISECOND));
+        let (run, sleep) = (Span(300 * MICROSECOND), Span(700 * MICROSECOND));
+        config.domains[1].vcpus[0].load = VcpuLoad::Periodic { run, sleep };
+        let mut run = Run::new(&config);
+        run.until(20 * MICROSECOND);
+        let raised = runs(&run, to(1, 0))[0].0 + after * MICROSECOND;
+        run.raise(raised, 0);
+        run.until(raised + 20 * MILLISECOND);
+        let waited = runs(&run, to(0, 0))[0].0 - raised;
+        assert!(waited <= 300 * MICROSECOND - after * MICROSECOND + SWITCH, "{waited} ns");
+    }
 }
 
 #[test]
-fn pinned_vcpus_have_no_rate_limit() {
-    assert!(wait_for_guest(Scheduler::Pinned { slice: Span(10 * MILLISECOND) }) < 110 * MICROSECOND);
+fn pinned_vcpus_have_no_rate_limit_and_no_slice_is_longer_than_it_may_be() {
+    for slice in [MILLISECOND, 10 * MILLISECOND] {
+        let scheduler = Scheduler::Pinned { slice: Span(slice) };
+        assert!(wait_for_guest(scheduler, 100 * MICROSECOND) < SWITCH);
+        let mut config = shared(scheduler);
+        config.domains[0].vcpus[0].load = VcpuLoad::Busy;
+        let mut run = Run::new(&config);
+        run.until(200 * MILLISECOND);
+        let mut starts: Vec<u64> =
+            [to(0, 0), to(1, 0)].iter().flat_map(|vcpu| runs(&run, *vcpu)).map(|r| r.0).collect();
+        starts.sort_unstable();
+        assert!(starts.len() > 10);
+        assert!(starts.windows(2).all(|pair| pair[1] - pair[0] <= slice + SWITCH), "{starts:?}");
+    }
+}
+
+/// Under `null` nobody shares a CPU, so nobody waits for one: whenever dom0 is interrupted, it runs at once.
+#[test]
+fn under_null_a_woken_vcpu_waits_for_nobody() {
+    let mut config = shared(Scheduler::Null);
+    config.domains[1] = domain(1, DomainKind::Hvm, VcpuLoad::Busy, &[1]);
+    let mut run = Run::new(&config);
+    for i in 1..100u64 {
+        run.raise(i * 137 * MICROSECOND, 0);
+    }
+    run.until(50 * MILLISECOND);
+    let raised = run.times(|fact| matches!(fact, Fact::Raised { .. }));
+    let starts = runs(&run, to(0, 0));
+    assert_eq!(raised.len(), starts.len());
+    assert!(raised.iter().zip(&starts).all(|(raised, (start, _))| start - raised < SWITCH), "{raised:?}, {starts:?}");
+    assert_eq!(run.count(|fact| matches!(fact, Fact::VcpuWaits { .. })), 0);
 }
 
 #[test]

@@ -1,4 +1,7 @@
 //! `xl debug-keys e`: every domain's event channels (`xen/common/event_channel.c`, `domain_dump_evtchn_info`).
+//!
+//! Xen 4.17 to 4.20 print the same line. The third field in brackets is the two-level ABI's selector or the FIFO ABI's
+//! link; some builds print `in flux` instead of a state where the channel was locked; a label `Z=` follows under XSM.
 
 use serde::Serialize;
 use vector_allocator::DomainId;

@@ -1,4 +1,10 @@
 //! `xl debug-keys i`: every IRQ with its vector, affinity and binders (`xen/arch/x86/irq.c`, `dump_irqs`).
+//!
+//! Xen 4.17 to 4.20 print the same fields in the same order. What differs, and is read: binders are ended by a newline
+//! or followed by a comma, and there may be none; a binder's event may be `?` where its channel was locked; a label `Z=`
+//! under XSM; the names of controllers (`IOMMU-x2APIC` and `IOMMU-M-MSI` on AMD hosts); a destination of 2 digits or,
+//! in x2APIC mode, 8. Much older versions print `affinity:`
+//! and a mask in hexadecimal, and are refused at their first line.
 
 use serde::Serialize;
 use vector_allocator::CpuSet;
@@ -66,7 +72,7 @@ pub enum Trigger {
     MsiMaskable,
     /// `PCI-MSI`: MSI without mask bits.
     MsiUnmaskable,
-    /// `DMA_MSI`, `AMD-IOMMU-MSI`: an IOMMU's own.
+    /// `DMA_MSI`, `AMD-IOMMU-MSI`, `IOMMU-M-MSI`, `IOMMU-x2APIC`: an IOMMU's own.
     IommuMsi,
     /// `HPET-MSI`.
     HpetMsi,
@@ -177,7 +183,7 @@ impl Trigger {
             "IO-APIC-level" => Self::IoApicLevel,
             "PCI-MSI/-X" => Self::MsiMaskable,
             "PCI-MSI" => Self::MsiUnmaskable,
-            "DMA_MSI" | "AMD-IOMMU-MSI" => Self::IommuMsi,
+            "DMA_MSI" | "AMD-IOMMU-MSI" | "IOMMU-M-MSI" | "IOMMU-x2APIC" => Self::IommuMsi,
             "HPET-MSI" | "HPET_MSI" => Self::HpetMsi,
             "local-APIC-edge" => Self::LocalApicEdge,
             "XT-PIC" => Self::Pic,
@@ -372,6 +378,14 @@ mod tests {
         assert_eq!((binders[0].pending, binders[0].masked), (Flag::Clear, Flag::Set));
         assert_eq!((binders[1].domain.0, binders[1].pirq, binders[1].pending), (3, 7, Flag::Set));
         assert_eq!((binders[1].masked, binders[1].awaits_eoi), (Flag::Unknown, false));
+    }
+
+    #[test]
+    fn every_name_of_an_iommus_controller_is_an_iommus() {
+        for name in ["DMA_MSI", "AMD-IOMMU-MSI", "IOMMU-M-MSI", "IOMMU-x2APIC"] {
+            let text = format!("IRQ: 24 vec:30 {name} status=000 aff:{{0}}/{{0}} iommu_page_fault()");
+            assert_eq!(parse(&Source::new("i", text)).unwrap().irqs[0].trigger, Trigger::IommuMsi, "{name}");
+        }
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! `xl debug-keys q`: every domain with its vCPUs and what it may use (`xen/common/keyhandler.c`, `dump_domains`).
+//!
+//! Xen 4.17 to 4.20 print the same lines but one: 4.20 can be built to name each domain's cache colours, which is passed
+//! over. `dirty_cpu=` is there only for a vCPU whose state a CPU still holds. Older versions print the time in two
+//! hexadecimal halves, which is read.
 
 use serde::Serialize;
 use vector_allocator::CpuId;
@@ -173,7 +177,9 @@ fn is_known(line: &str) -> bool {
         "PoD entries=",
         "shadow",
     ];
-    BEGINNINGS.iter().any(|beginning| line.starts_with(beginning)) || line.contains("Hz periodic timer")
+    BEGINNINGS.iter().any(|beginning| line.starts_with(beginning))
+        || line.contains("Hz periodic timer")
+        || line.contains(" LLC colors: ")
 }
 
 impl DomainInfo {
@@ -293,7 +299,7 @@ mod tests {
             "(XEN) {HEADING}    refcnt=3 dying=0 pause_count=2\n    Interrupts {{ 16, 26-28 }}\n    I/O Ports  {{ a2-3f7 }}\n\
              \x20   log-dirty  {{ }}\n  UNIT0 affinities: hard={{2}} soft={{0-3}}\n\
              \x20   VCPU0: CPU2 [has=T] poll=0 upcall_pend=01 upcall_mask=01 dirty_cpu=2\n    pause_count=1 pause_flags=3\n\
-             100 Hz periodic timer (period 10 ms)\n    paging assistance: hap refcounts translate external\n"
+             d7 has 2 LLC colors: {{ 4-5 }}\n100 Hz periodic timer (period 10 ms)\n    paging assistance: hap refcounts translate external\n"
         );
         let dump = parse(&Source::new("q", text)).unwrap();
         let domain = &dump.domains[0];

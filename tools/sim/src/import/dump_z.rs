@@ -1,4 +1,7 @@
 //! `xl debug-keys z`: the IO-APICs' registers and redirection tables (`xen/arch/x86/io_apic.c`, `__print_IO_APIC`).
+//!
+//! Xen 4.17 to 4.20 print the same table. Its destination column has 2 digits under `Dst` or, in x2APIC mode, 8 under
+//! `DestID`; registers 2 and 3 are there only where the IO-APIC has them.
 
 use serde::Serialize;
 

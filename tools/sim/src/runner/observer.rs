@@ -10,6 +10,7 @@ use carillon_machine::Path;
 use carillon_machine::RetentionEnd;
 use carillon_machine::SourceConfig;
 use carillon_machine::SourceIndex;
+use carillon_machine::Span;
 use carillon_machine::Time;
 use carillon_machine::VcpuRef;
 use vector_allocator::CpuId;
@@ -165,7 +166,7 @@ impl Observer {
         match *fact {
             Fact::Raised { source } => self.sources[source.0 as usize].raise(at),
             Fact::Coalesced { source } => self.sources[source.0 as usize].coalesce(at),
-            Fact::Dispatched { source, cpu, .. } => self.dispatched(at, source, cpu),
+            Fact::Dispatched { source, cpu, entry, .. } => self.dispatched((at, entry), source, cpu),
             Fact::HostHandlerDone { source, cpu } => self.host_handler_done(at, source, cpu),
             Fact::HandlerEntered { source, .. } => {
                 let watched = &mut self.sources[source.0 as usize];
@@ -201,15 +202,16 @@ impl Observer {
         }
     }
 
-    fn dispatched(&mut self, at: Time, source: SourceIndex, cpu: CpuId) {
+    fn dispatched(&mut self, (at, entry): (Time, Span), source: SourceIndex, cpu: CpuId) {
         let watched = &mut self.sources[source.0 as usize];
+        let handler = at + entry;
         if let Some(raised) = watched.raised_to_host.take() {
-            watched.host_latency.add(at - raised);
+            watched.host_latency.add(handler - raised);
         }
         if watched.ends_in_host
             && let Some(raised) = watched.raised.take()
         {
-            watched.latency.add(at - raised);
+            watched.latency.add(handler - raised);
         }
         if self.timeline.is_open() {
             self.handlers.begin((source, cpu), at);
