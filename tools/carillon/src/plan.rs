@@ -146,7 +146,7 @@ impl HostPlan {
                     guests: names(&left.guests),
                     dom0: names(&left.dom0),
                     because: left.because.iter().map(ToString::to_string).collect(),
-                    is_drawn: left.because.contains(&Constraint::Drawn),
+                    is_drawn: left.because.iter().any(|one| matches!(one, Constraint::Drawn { .. })),
                 })
                 .collect(),
             steps,
