@@ -109,7 +109,7 @@ fn every_command_speaks_json() {
         "{nic}"
     );
     assert_eq!(hosts[1]["retention"][0]["guest"]["vector"], "D0");
-    assert_eq!(json(&["plan", "--json"], 3)[1]["moves"][0]["source"]["device"], "eth0");
+    assert_eq!(json(&["plan", "--json"], 0)[1]["moves"][0]["source"]["device"], "eth0");
     assert_eq!(json(&["capacity", "--json"], 0)["fits"], true);
     let runs = json(&["simulate", "question-2013", "--for", "5ms", "--json"], 0);
     assert_eq!(runs[0]["runs"][0]["duration_ns"], 5_000_000);
@@ -130,10 +130,12 @@ fn a_host_without_a_guests_device_is_fine() {
 
 #[test]
 fn a_plan_that_mends_all_ends_well_and_one_that_cannot_says_what_stops_it() {
-    let all = says(&["plan", "--recorded", "xen-sas-intx", "--pin", "anyone", "--steps"], 0);
+    let all = says(&["plan", "--recorded", "xen-sas-intx", "--steps"], 0);
     assert!(all.contains("reserve 31") && all.contains("drain D0") && all.contains("0 after"));
-    let some = says(&["plan", "--recorded", "xen-sas-intx"], 3);
-    assert!(some.contains("What remains, and what stops it") && some.contains("--pin anyone"));
+    let some = says(&["plan", "--recorded", "xen-sas-intx", "--movers", "guests"], 3);
+    assert!(some.contains("What remains, and what stops it") && some.contains("--pin anyone"), "{some}");
+    let pinned = says(&["plan", "--recorded", "xen-sas-intx", "--movers", "guests", "--pin", "anyone"], 0);
+    assert!(pinned.contains("keep it to pCPUs {0}"), "{pinned}");
     let less = says(&["plan", "--recorded", "xen-sas-nic", "--mend", "retention", "--pin", "nobody", "--keep-cpus"], 3);
     assert!(less.contains("the goal leaves"), "{less}");
 }

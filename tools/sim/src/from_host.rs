@@ -123,6 +123,7 @@ impl Replayed {
         layout: &VectorLayout,
     ) -> Vec<Source> {
         let target = facts.target.first().unwrap_or(CpuId::BOOT);
+        let model = host.destination_model().value;
         let Some(vector) = irq.vector.filter(|vector| layout.leasable(target).contains(*vector)) else {
             return Vec::new();
         };
@@ -144,6 +145,7 @@ impl Replayed {
             handler_us: self.handler_us,
             workload: Workload::Silent,
             reachable: Some(CpuMask::Some(facts.reachable.clone())),
+            held: (irq.holders != model.holders(target, &host.online())).then(|| CpuMask::Some(irq.holders.clone())),
             fixed: None,
         };
         let arrivals = || replay(activity, facts.irq);
@@ -274,6 +276,11 @@ fn load(activity: &VcpuActivity) -> Load {
 
 #[cfg(test)]
 mod tests {
+    use vector_allocator::Goal;
+    use vector_allocator::Plan;
+    use vector_allocator::inversions;
+    use vector_allocator::plan;
+
     use crate::Replayed;
     use crate::Scenario;
     use crate::Workload;
@@ -294,6 +301,26 @@ mod tests {
             assert_eq!(setup.machine.cpus, 4);
             let again = Scenario::parse("host.toml", &scenario.to_toml().unwrap()).unwrap();
             assert_eq!(again, scenario);
+        }
+    }
+
+    #[test]
+    fn the_host_and_its_scenario_are_inspected_and_planned_alike() {
+        for host in Recorded::ALL {
+            let scenario = recorded(host);
+            let host = HostSnapshot::recorded(host).unwrap();
+            let (of_host, of_scenario) = (host.assignment(), scenario.assignment().unwrap());
+            let found = |assignment| {
+                let mut found: Vec<_> =
+                    inversions(assignment).map(|one| (one.kind, one.guest, one.dom0, one.cpus.to_string())).collect();
+                found.sort();
+                found
+            };
+            assert_eq!(found(&of_host), found(&of_scenario));
+            let moves = |plan: Plan| -> Vec<_> {
+                plan.moves.into_iter().map(|planned| (planned.source, planned.change.to_string())).collect()
+            };
+            assert_eq!(moves(plan(&of_host, &Goal::default())), moves(scenario.plan().unwrap()));
         }
     }
 

@@ -295,6 +295,11 @@ pub struct Source {
     /// The CPUs it can come to without anyone deciding so; without it, its vCPU's affinity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reachable: Option<CpuMask>,
+    /// The CPUs on which its vector is taken, where those are fewer than the host's addressing asks for: Xen leaves such
+    /// sources from its boot, when no other CPU was online. Inspection and planning heed it; a run takes the vector wherever
+    /// the addressing asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<CpuMask>,
     /// Why a plan may not move it; without it, a plan may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fixed: Option<String>,

@@ -93,13 +93,22 @@ fn assignment(scenario: &Scenario, machine: &MachineConfig, open: &[Open]) -> As
             binders: if is_bound { vec![config.owner] } else { Vec::new() },
             kind: config.kind,
             vector,
-            holders: machine.model.holders(config.target, &online),
+            holders: holders(config, written, machine),
             target: CpuSet::single(config.target),
             reachable,
             mobility: written.fixed.clone().map_or(Mobility::Movable, Mobility::Fixed),
         });
     }
     Assignment { layout: machine.layout.clone(), model: machine.model, online, ioapic_ack: machine.ioapic_ack, sources }
+}
+
+/// Where a source's vector is taken: as the scenario says, its target always among it, or as the addressing asks.
+fn holders(config: &SourceConfig, written: &Source, machine: &MachineConfig) -> CpuSet {
+    let asked = machine.model.holders(config.target, &CpuSet::first_n(machine.cpus));
+    match &written.held {
+        Some(mask) => mask.on(machine.cpus).intersection(&asked).union(&CpuSet::single(config.target)),
+        None => asked,
+    }
 }
 
 /// Where a source can come to: as the scenario says, or wherever the vCPU that it follows may run.
