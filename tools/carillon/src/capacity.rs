@@ -33,6 +33,10 @@ use crate::output::Output;
 use crate::page::Page;
 use crate::page::Piece;
 use crate::page::Tone;
+use crate::quantity::many;
+
+/// The most CPUs that flat logical addressing reaches (SDM vol. 3A, 11.6.2.2).
+const FLAT_CPUS: u32 = 8;
 
 /// Whether it fits.
 #[derive(Debug, Serialize)]
@@ -92,7 +96,7 @@ fn request(args: &CapacityArgs) -> Result<CapacityRequest, Failure> {
                 ArrivalName::LocalApic => Arrival::LocalApic(msi_destination),
             },
             irqs_taken: 0,
-            events_taken: 0,
+            events_taken: args.events_taken.unwrap_or_else(|| events_of_linux(args.vcpus)),
             vectors_taken: 0,
         },
         host: HostLimits {
@@ -104,9 +108,19 @@ fn request(args: &CapacityArgs) -> Result<CapacityRequest, Failure> {
     })
 }
 
+/// What a Linux guest binds for itself: on each vCPU the timer, the debug interrupt and IPIs for rescheduling, calls to
+/// functions on many and on one, work and lock kicks (`arch/x86/xen/smp*.c`, `time.c`); then xenstore and the console.
+const fn events_of_linux(vcpus: u32) -> u32 {
+    vcpus.saturating_mul(7).saturating_add(2)
+}
+
 /// The host of the flags, or of the dumps.
 fn host(args: &CapacityArgs) -> Result<HostLimits, Failure> {
     if args.from.is_none() && args.recorded.is_none() {
+        if args.destination == Destination::Flat && args.pcpus > FLAT_CPUS {
+            return Err(Failure::new(format!("flat addressing reaches {FLAT_CPUS} CPUs, not {}", args.pcpus))
+                .hint("more take --destination cluster or physical"));
+        }
         let layout = match args.layout {
             LayoutName::Xen => VectorLayout::xen(XenLayout::default()),
             LayoutName::Linux => VectorLayout::linux(),
@@ -141,17 +155,18 @@ fn limits(host: &HostSnapshot) -> HostLimits {
 
 fn question(args: &CapacityArgs, request: &CapacityRequest) -> String {
     let holder = match request.holder.domains {
-        Domains::Dom0 => format!("dom0 with {} vCPUs", args.vcpus),
-        Domains::Guests(guests) => format!("each of {guests} guests with {} vCPUs", args.vcpus),
+        Domains::Dom0 => format!("dom0 with {}", many(args.vcpus, "vCPU")),
+        Domains::Guests(1) => format!("a guest with {}", many(args.vcpus, "vCPU")),
+        Domains::Guests(guests) => format!("each of {guests} guests with {}", many(args.vcpus, "vCPU")),
     };
     format!(
-        "{} devices × ({} queues + {}) for {holder}, on {} pCPUs ({}, {} vectors taken)",
-        args.devices,
-        args.queues,
+        "{} × ({} + {}) for {holder}, on {} ({}, {} taken)",
+        many(args.devices, "device"),
+        many(args.queues, "queue"),
         args.control_interrupts,
-        request.host.cpus,
+        many(request.host.cpus, "pCPU"),
         request.host.layout.name(),
-        request.host.vectors_taken
+        many(request.host.vectors_taken, "vector")
     )
 }
 
@@ -174,7 +189,7 @@ impl Row {
             needed: limit.needed,
             available: limit.available,
             is_met: limit.is_met(),
-            remedy: limit.remedy.clone(),
+            remedy: limit.remedy.clone().filter(|_| !limit.is_met()),
         }
     }
 }

@@ -35,7 +35,9 @@ const EXIT_CODES: &str = "Exit codes:
   0  done
   1  the input could not be read or does not make sense; the message says what and where
   2  the command line is wrong
-  3  done, and the answer is no: `inspect` found inversions, `plan` leaves some, `capacity` does not fit";
+  3  done, and the answer is no: `inspect` found inversions, `plan` leaves some it was to mend, `capacity` does not fit";
+
+const ANSWER_CODES: &str = "Exit codes: 0 the answer is yes, 3 it is no, 1 bad input, 2 bad command line; see carillon --help";
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,10 +54,13 @@ pub(crate) enum Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show who owns which vector on which CPU, and where a guest outranks dom0 or can hold it back
+    #[command(after_long_help = ANSWER_CODES)]
     Inspect(InspectArgs),
     /// Find the smallest set of moves after which no guest outranks dom0 or can hold it back
+    #[command(after_long_help = ANSWER_CODES)]
     Plan(PlanArgs),
     /// Say whether a number of devices fits, and which limit binds
+    #[command(after_long_help = ANSWER_CODES)]
     Capacity(CapacityArgs),
     /// Simulate a scenario or a recorded host, and compare policies and delivery paths
     Simulate(SimulateArgs),
@@ -121,8 +126,8 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_enum, default_value_t = Mend::All)]
     pub(crate) mend: Mend,
     /// Whose vectors may change
-    #[arg(long, value_enum, default_value_t = Whose::Anyone)]
-    pub(crate) movers: Whose,
+    #[arg(long, value_enum, default_value_t = MoversName::Anyone)]
+    pub(crate) movers: MoversName,
     /// Whose interrupts may be kept to fewer CPUs, by pinning their vCPU or by their affinity
     #[arg(long, value_enum, default_value_t = Whose::Guests)]
     pub(crate) pin: Whose,
@@ -147,6 +152,15 @@ pub(crate) enum Mend {
     Retention,
 }
 
+/// Whose vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MoversName {
+    /// Guests'
+    Guests,
+    /// Anyone's
+    Anyone,
+}
+
 /// Whose interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Whose {
@@ -162,10 +176,10 @@ pub(crate) enum Whose {
 #[derive(Args, Debug)]
 pub(crate) struct CapacityArgs {
     /// Devices each domain gets
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = at_least_one())]
     pub(crate) devices: u32,
     /// Queues per device, each with an interrupt of its own
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = at_least_one())]
     pub(crate) queues: u32,
     /// Interrupts per device besides those of its queues: link state, administration
     #[arg(long, default_value_t = 1)]
@@ -174,7 +188,7 @@ pub(crate) struct CapacityArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) guests: u32,
     /// vCPUs of each domain
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = at_least_one())]
     pub(crate) vcpus: u32,
     /// How the devices signal
     #[arg(long, value_enum, default_value_t = SignalName::MsiX)]
@@ -182,11 +196,15 @@ pub(crate) struct CapacityArgs {
     /// How physical interrupts reach the domain
     #[arg(long, value_enum, default_value_t = ArrivalName::Fifo)]
     pub(crate) arrival: ArrivalName,
+    /// Event channels each domain has already [default: 7 per vCPU and 2, as a Linux guest has for timers, IPIs, xenstore
+    /// and console; its virtual devices come on top]
+    #[arg(long)]
+    pub(crate) events_taken: Option<u32>,
     /// Whether the domain's kernel manages the queues' affinity, which reserves a vector on every vCPU
     #[arg(long)]
     pub(crate) managed: bool,
     /// Physical CPUs of the host
-    #[arg(long, default_value_t = 4, conflicts_with_all = ["from", "recorded"])]
+    #[arg(long, default_value_t = 4, value_parser = at_least_one(), conflicts_with_all = ["from", "recorded"])]
     pub(crate) pcpus: u32,
     /// The host's map of vectors
     #[arg(long, value_enum, default_value_t = LayoutName::Xen, conflicts_with_all = ["from", "recorded"])]
@@ -279,6 +297,10 @@ pub(crate) struct SubjectArgs {
     pub(crate) scenario: Option<String>,
     #[command(flatten)]
     pub(crate) host: HostArgs,
+    /// How many times as fast as the recorded machine the simulated one is [default: 1 for yours; 50 for those that come
+    /// with carillon, which were recorded under emulation]
+    #[arg(long, conflicts_with = "scenario")]
+    pub(crate) speed: Option<std::num::NonZeroU32>,
     /// How long to simulate: 500ms, 2s [default: the scenario's]
     #[arg(long = "for", value_name = "TIME", value_parser = quantity::parse)]
     pub(crate) duration_ns: Option<u64>,
@@ -363,6 +385,10 @@ pub(crate) struct ScenariosArgs {
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..)
 }
 
 fn recorded() -> impl TypedValueParser<Value = Recorded> {

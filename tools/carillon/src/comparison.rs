@@ -93,7 +93,7 @@ impl Comparison {
         self.show_retention(page);
         self.show_scheduling(page);
         if !self.expect.is_empty() {
-            page.heading("What this shows");
+            page.heading("What to look for");
             for sentence in &self.expect {
                 page.line(Tone::Plain, &format!("  • {sentence}"));
             }
@@ -105,15 +105,25 @@ impl Comparison {
         for run in &self.runs {
             let (times, total, longest) = waits(run);
             let name = self.name(run);
+            if run.sources.iter().all(|source| source.raised == 0) {
+                let text = "no interrupt came, so nothing can be said; a recording needs xentrace.bin to be replayed";
+                page.line(Tone::Warn, &format!("  {name}: {text}"));
+                continue;
+            }
+            let failed: u64 = run.sources.iter().map(|source| source.failed_moves).sum();
+            if failed > 0 {
+                let text = format!("interrupts that could not follow their vCPU, for want of a vector: {}", format::count(failed));
+                page.line(Tone::Warn, &format!("  {name}: {text}"));
+            }
             if times == 0 {
                 page.line(Tone::Good, &format!("  {name}: no guest's interrupt kept one of dom0's waiting"));
                 continue;
             }
+            let times = if times == 1 { "once".to_owned() } else { format!("{} times", format::count(times)) };
             page.line(
                 Tone::Bad,
                 &format!(
-                    "  {name}: guests' interrupts kept dom0's waiting {} times, {} in all, {} at the longest",
-                    format::count(times),
+                    "  {name}: guests' interrupts kept dom0's waiting {times}, {} in all, {} at the longest",
                     format::duration(total),
                     format::duration(longest)
                 ),

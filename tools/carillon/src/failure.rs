@@ -46,8 +46,11 @@ impl Failure {
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
+            let text = error.to_string();
+            if !message.contains(&text) {
+                message.push_str(": ");
+                message.push_str(&text);
+            }
             cause = error.source();
         }
         Self { message, hint: None }
@@ -61,7 +64,9 @@ impl Failure {
     /// Says it on the standard error.
     pub(crate) fn report(&self) -> ExitCode {
         // Nobody is left to be told if the standard error is closed.
-        let _ = writeln!(std::io::stderr(), "carillon: {self}");
+        let text = format!("carillon: {self}");
+        let clean: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+        let _ = writeln!(std::io::stderr(), "{clean}");
         ExitCode::FAILURE
     }
 }

@@ -9,6 +9,11 @@ use crate::failure::Failure;
 /// The hosts asked for; without a word, all that come with the program.
 pub(crate) fn load(which: &HostArgs) -> Result<Vec<HostSnapshot>, Failure> {
     if let Some(directory) = &which.from {
+        if !directory.is_dir() {
+            let what = if directory.exists() { "is not a directory" } else { "is not there" };
+            return Err(Failure::new(format!("{} {what}", directory.display()))
+                .hint("expected a directory with a host's dumps; `carillon explain dumps` says how it is recorded"));
+        }
         let host = HostSnapshot::load(directory)
             .map_err(|error| Failure::caused(&error).hint("`carillon explain dumps` says how a host is recorded"))?;
         return Ok(vec![host]);

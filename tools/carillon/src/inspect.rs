@@ -1,5 +1,6 @@
 //! `carillon inspect`: who owns which vector on which CPU, by which path and why, and what is wrong with that.
 
+use carillon_sim::snapshot::DomainFacts;
 use carillon_sim::snapshot::HostFacts;
 use carillon_sim::snapshot::HostSnapshot;
 use carillon_sim::snapshot::RouteFinding;
@@ -161,8 +162,9 @@ impl Inspection {
             if cpu.vectors.is_empty() {
                 page.line(Tone::Faint, "none that is bound");
             }
-            let rows = cpu.vectors.iter().map(|row| row.pieces(&mut reasons)).collect();
-            page.table(&["vector", "IRQ", "owner", "device", "function", "pirq", "vCPU", "kind", "path"], rows);
+            let columns = Columns::on(page);
+            let rows = cpu.vectors.iter().map(|row| row.pieces(&mut reasons, columns)).collect();
+            page.table(columns.heads(), rows);
         }
         page.heading("Why these paths");
         for (number, reason) in (1..).zip(&reasons.0) {
@@ -197,8 +199,8 @@ impl Inspection {
             .domains
             .iter()
             .map(|domain| match &domain.name {
-                Some(name) => format!("{} {name}, vCPUs: {}", domain.id, domain.vcpus.len()),
-                None => format!("{}, vCPUs: {}", domain.id, domain.vcpus.len()),
+                Some(name) => format!("{} {name}, {}", domain.id, vcpus(domain)),
+                None => format!("{}, {}", domain.id, vcpus(domain)),
             })
             .collect();
         page.line(Tone::Plain, &format!("Domains: {}.", domains.join("; ")));
@@ -214,9 +216,40 @@ impl Inspection {
     }
 }
 
+fn vcpus(domain: &DomainFacts) -> String {
+    match domain.vcpus.len() {
+        0 => "vCPUs not recorded".to_owned(),
+        count => format!("vCPUs: {count}"),
+    }
+}
+
 /// Whose a domain's interrupts are.
 const fn owner_of(domain: DomainId) -> Owner {
     if domain.0 == 0 { Owner::Dom0 } else { Owner::Guest(domain) }
+}
+
+/// Which columns a table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Columns {
+    /// All of them.
+    All,
+    /// Those a narrow page has room for.
+    Few,
+}
+
+impl Columns {
+    /// As many as the page has room for.
+    const fn on(page: &Page) -> Self {
+        const ROOM: u16 = 110;
+        if page.width() < ROOM { Self::Few } else { Self::All }
+    }
+
+    const fn heads(self) -> &'static [&'static str] {
+        match self {
+            Self::All => &["vector", "IRQ", "owner", "device", "function", "pirq", "vCPU", "kind", "path"],
+            Self::Few => &["vector", "IRQ", "owner", "device", "kind", "path"],
+        }
+    }
 }
 
 /// The reasons of paths, each once.
@@ -234,23 +267,26 @@ impl Reasons {
 }
 
 impl VectorRow {
-    fn pieces(&self, reasons: &mut Reasons) -> Vec<Piece> {
+    fn pieces(&self, reasons: &mut Reasons, columns: Columns) -> Vec<Piece> {
         let tone = if self.is_guests { Tone::Warn } else { Tone::Plain };
         let path = self.path.as_deref().unwrap_or("not known");
         let owner = match self.shared_with.as_slice() {
             [] => self.owner.clone(),
             others => format!("{} (and {})", self.owner, others.join(", ")),
         };
-        vec![
+        let mut row = vec![
             Piece::toned(self.vector.clone(), tone),
             self.irq.to_string().into(),
             Piece::toned(owner, tone),
             self.device.clone().into(),
-            self.function.clone().unwrap_or_default().into(),
-            self.pirq.map(|pirq| pirq.to_string()).unwrap_or_default().into(),
-            self.vcpu.clone().unwrap_or_default().into(),
-            self.kind.clone().into(),
-            format!("{path} [{}]", reasons.number(&self.reason)).into(),
-        ]
+        ];
+        if columns == Columns::All {
+            row.push(self.function.clone().unwrap_or_default().into());
+            row.push(self.pirq.map(|pirq| pirq.to_string()).unwrap_or_default().into());
+            row.push(self.vcpu.clone().unwrap_or_default().into());
+        }
+        row.push(self.kind.clone().into());
+        row.push(format!("{path} [{}]", reasons.number(&self.reason)).into());
+        row
     }
 }

@@ -71,6 +71,11 @@ impl Page {
         Self { text: String::new(), colours, width }
     }
 
+    /// How wide it is, columns.
+    pub(crate) const fn width(&self) -> u16 {
+        self.width
+    }
+
     /// What was written.
     pub(crate) fn into_text(self) -> String {
         self.text
@@ -139,11 +144,17 @@ impl Page {
 
     fn styled(&mut self, style: Style, text: &str) {
         // Writing to a String cannot fail.
+        let text = clean(text);
         let _ = match self.colours {
             Colours::On => writeln!(self.text, "{style}{text}{style:#}"),
             Colours::Off => writeln!(self.text, "{text}"),
         };
     }
+}
+
+/// A text without control characters: labels come from other people's machines, and a terminal obeys what it is sent.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 const fn style(tone: Tone) -> Style {
@@ -157,7 +168,7 @@ const fn style(tone: Tone) -> Style {
 }
 
 fn cell(piece: Piece) -> Cell {
-    let cell = Cell::new(piece.text);
+    let cell = Cell::new(clean(&piece.text));
     match piece.tone {
         Tone::Plain => cell,
         Tone::Good => cell.fg(comfy_table::Color::Green),
@@ -195,6 +206,14 @@ mod tests {
         let mut page = Page::new(Colours::Off, 20);
         page.line(Tone::Plain, "  • one two three four five");
         assert_eq!(page.into_text(), "  • one two three\n    four five\n");
+    }
+
+    #[test]
+    fn a_label_cannot_command_the_terminal() {
+        let mut page = Page::new(Colours::Off, 80);
+        page.line(Tone::Plain, "a\u{1b}]0;title\u{7}b");
+        page.table(&["a"], vec![vec![Piece::from("\u{1b}[31mred\r\n")]]);
+        assert!(!page.into_text().chars().any(|c| c.is_control() && c != '\n'));
     }
 
     #[test]

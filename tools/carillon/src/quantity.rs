@@ -4,6 +4,11 @@ use carillon_machine::CostError;
 use carillon_machine::Costs;
 use carillon_machine::Span;
 
+/// The shortest and longest a scenario may run, ns: a microsecond and ten thousand seconds.
+const TIMES: std::ops::RangeInclusive<f64> = 1e3..=1e13;
+/// The factors on a rate that a scenario may have.
+const LOADS: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
+
 /// Parses `500ms`, `2s`, `750us`, `100ns` to ns.
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -17,19 +22,24 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     };
     let value: f64 = number.parse().map_err(|_| format!("expected a number before '{unit}', found '{number}'"))?;
     let ns = value * scale;
-    if (1.0..=1e15).contains(&ns) {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie in 1..=1e15")]
+    if TIMES.contains(&ns) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie within its range")]
         Ok(ns as u64)
     } else {
-        Err(format!("{text} is not between 1 ns and 1000000 s"))
+        Err(format!("{text} is not between 1us and 10000s"))
     }
+}
+
+/// A number of things: `1 queue`, `2 queues`.
+pub(crate) fn many(number: u32, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 /// Parses a factor on a rate: positive and finite.
 pub(crate) fn parse_load(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(load) if load.is_finite() && load > 0.0 && load <= 1000.0 => Ok(load),
-        _ => Err(format!("expected a factor above 0 and at most 1000, found '{text}'")),
+        Ok(load) if LOADS.contains(&load) => Ok(load),
+        _ => Err(format!("expected a factor from 0.001 to 1000, found '{text}'")),
     }
 }
 
@@ -52,7 +62,7 @@ mod tests {
 
     #[test]
     fn times_are_read_in_every_unit() {
-        for (text, ns) in [("2s", 2_000_000_000), ("500ms", 500_000_000), ("1.5us", 1500), ("750ns", 750)] {
+        for (text, ns) in [("2s", 2_000_000_000), ("500ms", 500_000_000), ("1.5us", 1500), ("7500ns", 7500)] {
             assert_eq!(parse(text), Ok(ns));
         }
     }

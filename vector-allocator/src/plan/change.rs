@@ -236,6 +236,7 @@ impl fmt::Display for Optimality {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Proven => f.write_str("no plan that mends as much has fewer moves"),
+            Self::AtMost { lower_bound: 0 | 1 } => f.write_str("whether fewer would do is not proven"),
             Self::AtMost { lower_bound } => write!(f, "fewer than {lower_bound} cannot do"),
         }
     }
