@@ -220,6 +220,11 @@ fn irqs_left_behind_at_boot_draw_when_they_move_and_the_plan_ends_that() {
     assert_eq!(plan.moves.iter().map(|step| step.source.0).collect::<Vec<_>>(), [23, 8, 9]);
     assert_eq!((plan.remaining.len(), plan.optimality), (0, vector_allocator::Optimality::Proven));
     assert_eq!(vector_allocator::inversions(&plan.apply(&assignment)).count(), 0);
+
+    let nic = self::host(Recorded::SasNic).assignment();
+    let plan = vector_allocator::plan(&nic, &vector_allocator::Goal::default());
+    assert_eq!(plan.moves.iter().map(|step| step.source.0).collect::<Vec<_>>(), [26, 27, 8, 9]);
+    assert_eq!((plan.remaining.len(), plan.optimality), (0, vector_allocator::Optimality::Proven));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Ends lotteries by a move: where a vector is taken on a whole cluster, a source that holds one on fewer CPUs than it can
 //! come to draws only once more. Xen leaves such sources behind at boot, when the boot CPU was the only one online.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::Vector;
@@ -12,21 +13,12 @@ use crate::plan::board::Shift;
 use crate::plan::lottery::Reach;
 use crate::plan::pin::LOTTERY;
 
-/// What was done against lotteries.
-#[derive(Debug, Default)]
-pub(super) struct Anchored {
-    /// The moves, in order; the board has them done.
-    pub(super) shifts: Vec<Shift>,
-    /// How many of them every plan needs that ends the same lotteries, beside its moves for other inversions.
-    pub(super) lower_bound: usize,
-}
-
-/// Moves every source that a lottery with a settled one depends on to a vector it keeps wherever it can go.
-pub(super) fn anchor(board: &mut Board<'_>, start: &Board<'_>) -> Anchored {
-    let mut anchored = Anchored::default();
+/// Moves every source that a lottery with a settled one depends on to a vector it keeps wherever it can go. The moves, in
+/// order; the board has them done.
+pub(super) fn anchor(board: &mut Board<'_>, start: &Board<'_>) -> Vec<Shift> {
     let mut done = Vec::new();
     if !board.goal.mend.include(LOTTERY) {
-        return anchored;
+        return Vec::new();
     }
     // A guest that is anchored settles what dom0's sources meet, and the other way round: guests first, then dom0's.
     let all = || 0..start.pieces.len();
@@ -45,16 +37,34 @@ pub(super) fn anchor(board: &mut Board<'_>, start: &Board<'_>) -> Anchored {
         }
         done.push((shift, undo));
     }
+    let mut shifts = Vec::new();
     for (shift, undo) in done {
         let is_in_vain = !others(board, shift.piece).any(|other| is_ended(start, board, shift.piece, other));
         if is_in_vain && board.free(&undo.holders).contains(undo.vector) {
             board.shift_logged(&undo);
             continue;
         }
-        anchored.lower_bound += usize::from(is_needed(start, shift.piece));
-        anchored.shifts.push(shift);
+        shifts.push(shift);
     }
-    anchored
+    shifts
+}
+
+/// The pieces that every plan changes that ends their lotteries, whatever else it does: such a piece draws, and one on the
+/// other side can go nowhere that it cannot.
+pub(super) fn needed(start: &Board<'_>) -> BTreeSet<usize> {
+    let is_needed = |piece: usize| {
+        let reach = Reach::of(start, piece);
+        let follows = |other: usize| covers(&reach.cpus, &start.pieces[other].source.reachable);
+        others(start, piece).any(|other| follows(other) && reach.plays(&Reach::of(start, other)))
+    };
+    let has_part = |piece: &usize| start.pieces[*piece].role != Role::Bystander;
+    let all = (0..start.pieces.len()).filter(has_part);
+    all.filter(|piece| may_be_anchored(start, *piece) && is_needed(*piece)).collect()
+}
+
+/// How many of the `needed` pieces a plan has settled.
+pub(super) fn settled(needed: &BTreeSet<usize>, end: &Board<'_>) -> usize {
+    needed.iter().filter(|piece| Reach::of(end, **piece).is_settled).count()
 }
 
 /// Whether two pieces played a lottery at the start and do not any more.
@@ -102,17 +112,4 @@ fn vector_for(board: &Board<'_>, piece: usize) -> Option<Vector> {
     };
     let allowed = others(board, piece).fold(free, right_side);
     if entry.role.is_guest() { allowed.lowest() } else { allowed.highest() }
-}
-
-/// Whether every plan that ends the lotteries of `piece` changes it, and counts it for nothing else: one on the other side
-/// can go nowhere that the piece cannot, and the piece is in no other inversion.
-fn is_needed(start: &Board<'_>, piece: usize) -> bool {
-    let reach = &start.pieces[piece].source.reachable;
-    let follows = |other: usize| covers(reach, &start.pieces[other].source.reachable);
-    let is_inverted = |other: usize| match start.pieces[piece].role.is_guest() {
-        true => start.is_inverted(piece, other),
-        false => start.is_inverted(other, piece),
-    };
-    others(start, piece).any(|other| Reach::of(start, piece).plays(&Reach::of(start, other)) && follows(other))
-        && !others(start, piece).any(is_inverted)
 }

@@ -1,6 +1,7 @@
 //! The host while it is being planned: where every source stands, which vectors are taken, what a pair demands.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::BTreeSet;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -29,6 +30,8 @@ pub(super) struct Board<'a> {
     pub(super) host: &'a Assignment,
     pub(super) goal: Goal,
     pub(super) pieces: Vec<Piece>,
+    /// Pieces that every plan moves or pins to end their lotteries: bounds on the moves for all else leave them out.
+    pub(super) anchors: BTreeSet<usize>,
     columns: BTreeMap<CpuId, Column>,
 }
 
@@ -80,7 +83,7 @@ impl<'a> Board<'a> {
     pub(super) fn new(host: &'a Assignment, goal: Goal) -> Self {
         let mut clusters = BTreeMap::new();
         let pieces = host.sources.iter().map(|source| Piece::new(source, host, goal, &mut clusters)).collect();
-        let mut board = Self { host, goal, pieces, columns: BTreeMap::new() };
+        let mut board = Self { host, goal, pieces, anchors: BTreeSet::new(), columns: BTreeMap::new() };
         for index in 0..board.pieces.len() {
             board.put(index);
         }

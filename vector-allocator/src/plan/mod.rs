@@ -70,7 +70,8 @@ use board::Shift;
 /// that are not online) is planned as it stands and never panics.
 #[must_use]
 pub fn plan(assignment: &Assignment, goal: &Goal) -> Plan {
-    let start = Board::new(assignment, *goal);
+    let mut start = Board::new(assignment, *goal);
+    start.anchors = anchor::needed(&start);
     let mut board = start.clone();
     let pins = pin::pin(&mut board);
     let mut budget = exact::Budget::default();
@@ -81,9 +82,8 @@ pub fn plan(assignment: &Assignment, goal: &Goal) -> Plan {
         shifts.extend(settled.shifts);
         lower_bound += settled.lower_bound;
     }
-    let anchored = anchor::anchor(&mut board, &start);
-    shifts.extend(anchored.shifts);
-    lower_bound += anchored.lower_bound;
+    shifts.extend(anchor::anchor(&mut board, &start));
+    lower_bound += anchor::settled(&start.anchors, &board);
     // A pin and a new vector are different changes, unless the new vector alone would have settled the source.
     let is_pin_needed = |pin: &pin::Pin| !covers(&start.pieces[pin.piece].fresh, &pin.from);
     if goal.pin == Pinning::GuestsOnly && pins.iter().all(is_pin_needed) {

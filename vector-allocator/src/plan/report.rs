@@ -20,6 +20,7 @@ use crate::plan::arena::arenas;
 use crate::plan::board::Board;
 use crate::plan::board::Role;
 use crate::plan::board::Shift;
+use crate::plan::lottery::Reach;
 use crate::plan::lottery::drawers;
 use crate::plan::pin::Pin;
 
@@ -76,7 +77,7 @@ impl Sides {
         Self { arenas, of_piece }
     }
 
-    /// A move of `piece`, with those inversions that are there no more; lotteries among them if no pin ended them.
+    /// A move of `piece`, with those inversions that are there no more; lotteries among them if it settled the piece.
     fn moved(&self, start: &Board<'_>, end: &Board<'_>, piece: usize, change: Change) -> Move {
         let source = &start.pieces[piece].source;
         let is_guest = start.pieces[piece].role.is_guest();
@@ -84,7 +85,7 @@ impl Sides {
             true => &self.arenas[*arena].dom0[..],
             false => &self.arenas[*arena].guests[..],
         });
-        let is_anchored = start.pieces[piece].source.reachable == end.pieces[piece].source.reachable;
+        let is_anchored = !Reach::of(start, piece).is_settled && Reach::of(end, piece).is_settled;
         let mut mends = Vec::new();
         let mut more = 0;
         for other in others {

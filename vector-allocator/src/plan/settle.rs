@@ -81,17 +81,21 @@ fn settle_by_band(
     let band = band::cheapest(board, arena)?;
     let placement = place_around(board, arena, &band.movers, band.boundary).ok()?;
     let (shifts, _) = sequence(board, placement, |board, piece| band.open_to(board.pieces[piece].role)).ok()?;
-    let is_given = before.iter().all(|(guest, dom0)| start.is_inverted(*guest, *dom0));
-    let lower_bound = match is_given && cannot_leave(board, arena) {
+    let given = given(before, start);
+    let lower_bound = match given.len() == before.len() && cannot_leave(board, arena) {
         true => band.movers.len(),
-        false => conflicts(arena, &given(before, start)).lower_bound(),
+        false => conflicts(arena, &given).lower_bound(),
     };
     Some(Settled { shifts, lower_bound })
 }
 
-/// The pairs that were inverted at the start: what a pin brought about could have been avoided by another pin.
+/// The pairs that were inverted at the start, without those who change anyway: what a pin brought about could have been
+/// avoided by another pin.
 fn given(pairs: &[(usize, usize)], start: &Board<'_>) -> Vec<(usize, usize)> {
-    pairs.iter().copied().filter(|(guest, dom0)| start.is_inverted(*guest, *dom0)).collect()
+    let changes = |piece: &usize| start.anchors.contains(piece);
+    let is_given =
+        |(guest, dom0): &(usize, usize)| !changes(guest) && !changes(dom0) && start.is_inverted(*guest, *dom0);
+    pairs.iter().copied().filter(is_given).collect()
 }
 
 /// Whether no piece of the arena may be sent out of it, so that a search inside leaves nothing out.

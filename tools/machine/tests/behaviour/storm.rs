@@ -12,6 +12,7 @@ use vector_allocator::IoApicAck;
 use vector_allocator::SourceKind;
 
 use crate::support::MICROSECOND;
+use crate::support::MILLISECOND;
 use crate::support::Run;
 use crate::support::domain;
 use crate::support::empty;
@@ -89,6 +90,29 @@ fn a_second_source_that_trips_comes_back_with_the_first() {
     for source in [0, 1] {
         assert_eq!(run.dispatched(source).last(), Some(&(TRIP + STORM_PERIOD.0)), "source {source}");
     }
+}
+
+/// A trip while others are off sets no timer of its own: it would let back in who trips anew before it goes off.
+#[test]
+fn a_source_that_trips_again_is_off_for_its_whole_ten_milliseconds() {
+    let mut run = Run::new(&fast(SourceKind::EdgeMaskable));
+    let every = 100;
+    let burst = |run: &mut Run, source, from: u64| {
+        (0..=u64::from(STORM_LIMIT) + 10).for_each(|i| run.raise(from + i * every, source));
+    };
+    burst(&mut run, 0, 0);
+    burst(&mut run, 1, 7 * MILLISECOND);
+    let (back, again) = (11 * MILLISECOND, 11 * MILLISECOND + MICROSECOND);
+    assert_eq!(turned_away(&run, 0), [MILLISECOND]);
+    assert_eq!(turned_away(&run, 1), [8 * MILLISECOND]);
+    burst(&mut run, 0, again);
+    run.until(100 * MILLISECOND);
+    // The one kept behind the mask came first when it was back.
+    let trip = again + u64::from(STORM_LIMIT) * every;
+    assert_eq!(turned_away(&run, 0), [MILLISECOND, trip]);
+    assert!(run.dispatched(0).contains(&back));
+    assert_eq!(run.dispatched(0).last(), Some(&(trip + STORM_PERIOD.0)));
+    assert!(run.dispatched(0).iter().all(|at| *at < trip || *at >= trip + STORM_PERIOD.0));
 }
 
 /// An MSI without a mask bit cannot be disabled: each of its interrupts is turned away and ended, until the quantum is
