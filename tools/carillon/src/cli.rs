@@ -37,7 +37,8 @@ const EXIT_CODES: &str = "Exit codes:
   2  the command line is wrong
   3  done, and the answer is no: `inspect` found inversions, `plan` leaves some it was to mend, `capacity` does not fit";
 
-const ANSWER_CODES: &str = "Exit codes: 0 the answer is yes, 3 it is no, 1 bad input, 2 bad command line; see carillon --help";
+const ANSWER_CODES: &str =
+    "Exit codes: 0 the answer is yes, 3 it is no, 1 bad input, 2 bad command line; see carillon --help";
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -112,7 +112,10 @@ impl Comparison {
             }
             let failed: u64 = run.sources.iter().map(|source| source.failed_moves).sum();
             if failed > 0 {
-                let text = format!("interrupts that could not follow their vCPU, for want of a vector: {}", format::count(failed));
+                let text = format!(
+                    "interrupts that could not follow their vCPU, for want of a vector: {}",
+                    format::count(failed)
+                );
                 page.line(Tone::Warn, &format!("  {name}: {text}"));
             }
             if times == 0 {

@@ -22,6 +22,8 @@ use crate::page::Page;
 use crate::page::Tone;
 
 const RECORDING: &str = include_str!("../../../docs/src/how-to/record-a-host.md");
+/// Xen's spurious-interrupt vector (`asm/irq-vectors.h`).
+const SPURIOUS: u8 = 0xff;
 const TERMS: &str = include_str!("../data/terms.toml");
 
 /// A glossary.
@@ -101,43 +103,57 @@ fn explain(what: &[String]) -> Result<Vec<Explanation>, Failure> {
     let mut found = Vec::new();
     found.extend(path(asked));
     found.extend(term(asked)?);
-    if let Some(number) = vector_number(asked) {
-        found.push(vector(number)?);
+    match vector_number(asked) {
+        Some(Ok(number)) => found.push(vector(number)?),
+        Some(Err(number)) => {
+            return Err(Failure::new(format!("{number} is no vector: they are 16 to 255, 0x10 to 0xff")));
+        }
+        None => {}
     }
     if found.is_empty() {
         return Err(Failure::new(format!("'{asked}' is no vector, delivery path or term"))
-            .hint(format!("near it: {}. `carillon explain` lists what there is", near(asked)?.join(", "))));
+            .hint(format!("nearest: {}; `carillon explain` lists what there is", near(asked)?.join(", "))));
     }
     Ok(found)
 }
 
-/// `0xd8`, `d8`, `vector d8`, `216`.
-fn vector_number(asked: &str) -> Option<u8> {
+/// `0xd8`, `d8`, `vector d8`, `216`; the error is a number that is too large.
+fn vector_number(asked: &str) -> Option<Result<u8, u64>> {
     let lower = asked.to_lowercase();
     let digits = lower.strip_prefix("vector ").unwrap_or(&lower).trim();
-    if let Some(hex) = digits.strip_prefix("0x") {
-        return u8::from_str_radix(hex, 16).ok();
-    }
-    if digits.len() == 3 {
-        return digits.parse().ok();
-    }
-    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+    let number = match digits.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok()?,
+        None if digits.len() == 2 => u64::from_str_radix(digits, 16).ok()?,
+        None => digits.parse().ok()?,
+    };
+    Some(u8::try_from(number).map_err(|_| number))
 }
 
 fn vector(number: u8) -> Result<Explanation, Failure> {
     let vector = Vector::new(number).map_err(Failure::new)?;
     let class = vector.class();
-    let mut paragraphs = vec![
-        format!(
-            "Host vector {vector} (0x{number:02x}, {number}) is in priority class {class}: a local APIC serves it before every lower \
-             vector, and it pre-empts handlers of classes below {class} whose CPU takes interrupts."
-        ),
-        format!(
-            "While it is in service, vectors 0x10 to 0x{:02x} wait on that CPU: its own class and everything below. A source of a \
-             guest that keeps it in service (level-triggered, or MSI without mask bit) makes them wait for up to 1 ms.",
+    let mut paragraphs = vec![format!(
+        "Host vector {vector} (0x{number:02x}, {number}) is in priority class {class}: a local APIC serves it before every lower \
+         vector, and it pre-empts handlers of classes below {class} whose CPU takes interrupts."
+    )];
+    let xen = VectorLayout::xen(XenLayout::default());
+    if number == SPURIOUS {
+        paragraphs.push(
+            "Xen uses it as the spurious-interrupt vector, which is delivered without an in-service bit.".to_owned(),
+        );
+    } else {
+        paragraphs.push(format!(
+            "While it is in service, vectors 0x10 to 0x{:02x} wait on that CPU: its own class and everything below.",
             number | 0x0f
-        ),
-    ];
+        ));
+    }
+    if xen.leasable(CpuId(1)).contains(vector) {
+        paragraphs.push(
+            "If a guest's source has it and keeps it in service (level-triggered, or MSI without mask bit), they wait until the \
+             guest is done, up to 1 ms."
+                .to_owned(),
+        );
+    }
     for layout in [VectorLayout::xen(XenLayout::default()), VectorLayout::linux()] {
         paragraphs.push(format!("In the layout '{}' it is {}.", layout.name(), band(&layout, vector)));
     }
@@ -168,8 +184,10 @@ fn band(layout: &VectorLayout, vector: Vector) -> &'static str {
 /// One path with the conditions under which an interrupt takes it.
 fn path(asked: &str) -> Option<Explanation> {
     let wanted = asked.to_lowercase();
-    let routes: Vec<(String, Route)> =
-        all_routes().into_iter().filter(|(_, route)| route.path.to_string().to_lowercase().contains(&wanted)).collect();
+    let routes: Vec<(String, Route)> = all_routes()
+        .into_iter()
+        .filter(|(_, route)| route.path.to_string().to_lowercase().starts_with(&wanted))
+        .collect();
     (!routes.is_empty() && wanted.len() > 3).then(|| Explanation {
         title: format!("delivery path: {asked}"),
         paragraphs: routes.iter().map(|(who, route)| format!("  • {who} → {route}")).collect(),
@@ -248,8 +266,8 @@ fn glossary() -> Result<Vec<Term>, Failure> {
 }
 
 fn term(asked: &str) -> Result<Vec<Explanation>, Failure> {
-    let wanted = asked.to_lowercase();
-    let matches = |term: &Term| term.term.to_lowercase() == wanted || term.long.to_lowercase() == wanted;
+    let wanted = plain(asked);
+    let matches = |term: &Term| plain(&term.term) == wanted || plain(&term.long) == wanted;
     Ok(glossary()?
         .into_iter()
         .filter(matches)
@@ -266,17 +284,20 @@ fn term(asked: &str) -> Result<Vec<Explanation>, Failure> {
         .collect())
 }
 
-/// Terms that share a beginning or contain what was asked.
+/// A term as it is looked up: spelled with or without capitals and hyphens.
+fn plain(term: &str) -> String {
+    term.to_lowercase().replace('-', " ")
+}
+
+/// The terms most like what was asked.
 fn near(asked: &str) -> Result<Vec<String>, Failure> {
-    let wanted = asked.to_lowercase();
-    let head: String = wanted.chars().take(2).collect();
-    let mut names: Vec<String> = glossary()?.into_iter().map(|term| term.term).collect();
-    names.sort_by_key(|name| {
-        let name = name.to_lowercase();
-        (!name.contains(&wanted), !name.starts_with(&head), name)
-    });
-    names.truncate(5);
-    Ok(names)
+    let wanted = plain(asked);
+    let likeness = |term: &Term| {
+        strsim::jaro_winkler(&plain(&term.term), &wanted).max(strsim::jaro_winkler(&plain(&term.long), &wanted))
+    };
+    let mut terms: Vec<(f64, String)> = glossary()?.into_iter().map(|term| (likeness(&term), term.term)).collect();
+    terms.sort_by(|one, other| other.0.total_cmp(&one.0));
+    Ok(terms.into_iter().take(4).map(|(_, term)| term).collect())
 }
 
 fn contents() -> Result<Explanation, Failure> {
@@ -309,7 +330,7 @@ mod tests {
     #[test]
     fn a_vector_is_known_by_every_way_to_write_it() {
         for text in ["0xd8", "D8", "vector d8", "216"] {
-            assert_eq!(vector_number(text), Some(0xd8), "{text}");
+            assert_eq!(vector_number(text), Some(Ok(0xd8)), "{text}");
         }
         assert_eq!(vector_number("posted"), None);
         assert!(ask("d8").contains("class D"));
@@ -319,7 +340,9 @@ mod tests {
 
     #[test]
     fn an_illegal_vector_says_which_are_legal() {
-        assert!(explain(&["0x0f".to_owned()]).unwrap_err().to_string().contains("0x10 to 0xff"));
+        for text in ["0x0f", "0x100", "256", "300"] {
+            assert!(explain(&[text.to_owned()]).unwrap_err().to_string().contains("0x10 to 0xff"), "{text}");
+        }
     }
 
     #[test]

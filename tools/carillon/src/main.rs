@@ -11,6 +11,7 @@ mod harm;
 mod hosts;
 mod inspect;
 mod main_job;
+mod moved;
 mod output;
 mod page;
 mod plan;

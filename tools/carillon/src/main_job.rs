@@ -21,6 +21,7 @@ use crate::plan;
 use crate::plan::HostPlan;
 use crate::plan::Steps;
 use crate::simulate;
+use crate::subject::Subject;
 
 /// What to do after the main job: commands that work as they stand, but for the names of files.
 const NEXT: [(&str, &str); 6] = [
@@ -54,12 +55,11 @@ pub(crate) fn run(out: Output) -> Result<Verdict, Failure> {
 
 fn host(recorded: Recorded) -> Result<Host, Failure> {
     let host = HostSnapshot::recorded(recorded).map_err(|error| Failure::caused(&error))?;
-    let activity = host.activity().map_err(|error| Failure::caused(&error))?;
-    let scenario = Replayed::default().scenario(&host, &activity);
+    let subject = Subject::recorded(&host, Replayed::default())?;
     Ok(Host {
         inspection: inspect::inspect(&host),
         plan: plan::plan(&host, &Goal::default(), Steps::Hidden),
-        comparison: simulate::compare(&scenario, &[], &[], SpanLimit(0))?,
+        comparison: simulate::compare(&subject, &[], &[], SpanLimit(0))?,
     })
 }
 

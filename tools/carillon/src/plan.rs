@@ -3,23 +3,24 @@
 use carillon_sim::snapshot::HostSnapshot;
 use serde::Serialize;
 use vector_allocator::Assignment;
-use vector_allocator::Change;
 use vector_allocator::Constraint;
 use vector_allocator::Goal;
 use vector_allocator::Movers;
 use vector_allocator::Pinning;
-use vector_allocator::Place;
 use vector_allocator::Plan;
 use vector_allocator::Retarget;
+use vector_allocator::SourceId;
 use vector_allocator::inversions;
 
 use crate::cli::Mend;
+use crate::cli::MoversName;
 use crate::cli::PlanArgs;
 use crate::cli::Whose;
 use crate::failure::Failure;
 use crate::failure::Verdict;
 use crate::harm::SourceName;
 use crate::hosts;
+use crate::moved::Moved;
 use crate::output::Answer;
 use crate::output::Output;
 use crate::page::Page;
@@ -35,26 +36,20 @@ struct Plans(Vec<HostPlan>);
 #[derive(Debug, Serialize)]
 pub(crate) struct HostPlan {
     name: String,
-    /// How many inversions there are.
+    /// How many inversions there are of the kinds to mend.
     inversions_before: usize,
-    /// How many are left.
+    /// How many of them are left.
     inversions_after: usize,
+    /// How many there are of kinds that were not to be mended.
+    not_asked_for: usize,
     moves: Vec<Moved>,
     optimality: String,
     remaining: Vec<Left>,
     #[serde(skip)]
     steps: Steps,
+    /// Whether another goal could end a lottery that remains.
     #[serde(skip)]
-    pin: Pinning,
-}
-
-/// One move.
-#[derive(Debug, Serialize)]
-struct Moved {
-    source: SourceName,
-    change: String,
-    why: String,
-    steps: Vec<String>,
+    is_pin_to_be_tried: bool,
 }
 
 /// What no move mends.
@@ -65,8 +60,6 @@ struct Left {
     guests: Vec<SourceName>,
     dom0: Vec<SourceName>,
     because: Vec<String>,
-    #[serde(skip)]
-    is_drawn: bool,
 }
 
 /// Whether a page shows the steps of each move.
@@ -83,7 +76,7 @@ const NAMED: usize = 6;
 
 /// Plans for the hosts asked for.
 pub(crate) fn run(args: &PlanArgs, out: Output) -> Result<Verdict, Failure> {
-    let goal = goal(args)?;
+    let goal = goal(args);
     let steps = if args.steps { Steps::Shown } else { Steps::Hidden };
     let plans: Vec<HostPlan> = hosts::load(&args.host)?.iter().map(|host| plan(host, &goal, steps)).collect();
     let leaves = plans.iter().any(|plan| plan.inversions_after > 0);
@@ -91,17 +84,16 @@ pub(crate) fn run(args: &PlanArgs, out: Output) -> Result<Verdict, Failure> {
     Ok(Verdict::no_if(leaves))
 }
 
-fn goal(args: &PlanArgs) -> Result<Goal, Failure> {
-    Ok(Goal {
+fn goal(args: &PlanArgs) -> Goal {
+    Goal {
         mend: match args.mend {
             Mend::All => vector_allocator::Harms::All,
             Mend::Present => vector_allocator::Harms::Present,
             Mend::Retention => vector_allocator::Harms::Retention,
         },
         movers: match args.movers {
-            Whose::Anyone => Movers::Anyone,
-            Whose::Guests => Movers::GuestsOnly,
-            Whose::Nobody => return Err(Failure::new("--movers nobody leaves nothing to plan")),
+            MoversName::Anyone => Movers::Anyone,
+            MoversName::Guests => Movers::GuestsOnly,
         },
         retarget: if args.keep_cpus { Retarget::Forbidden } else { Retarget::Allowed },
         pin: match args.pin {
@@ -109,65 +101,57 @@ fn goal(args: &PlanArgs) -> Result<Goal, Failure> {
             Whose::Guests => Pinning::GuestsOnly,
             Whose::Anyone => Pinning::Anyone,
         },
-    })
+    }
 }
 
 /// Plans for a host.
 pub(crate) fn plan(host: &HostSnapshot, goal: &Goal, steps: Steps) -> HostPlan {
     let assignment = host.assignment();
     let plan = vector_allocator::plan(&assignment, goal);
-    HostPlan { pin: goal.pin, ..HostPlan::of(&host.name, &assignment, &plan, steps) }
+    let facts = host.sources();
+    let asked = |assignment: &Assignment| inversions(assignment).filter(|one| goal.mend.include(one.kind)).count();
+    let remaining = remaining(&assignment, &plan, goal);
+    let is_drawn = |left: &vector_allocator::Remaining| {
+        goal.mend.include(left.kind) && left.because.iter().any(|one| matches!(one, Constraint::Drawn { .. }))
+    };
+    HostPlan {
+        name: host.name.clone(),
+        inversions_before: asked(&assignment),
+        inversions_after: asked(&plan.apply(&assignment)),
+        not_asked_for: inversions(&assignment).filter(|one| !goal.mend.include(one.kind)).count(),
+        moves: plan.moves.iter().map(|planned| Moved::of(&assignment, &facts, planned)).collect(),
+        optimality: plan.optimality.to_string(),
+        remaining,
+        steps,
+        is_pin_to_be_tried: goal.pin != Pinning::Anyone && plan.remaining.iter().any(is_drawn),
+    }
+}
+
+/// What is left of the kinds to mend.
+fn remaining(assignment: &Assignment, plan: &Plan, goal: &Goal) -> Vec<Left> {
+    let names = |ids: &[SourceId]| ids.iter().map(|id| SourceName::of(assignment, *id)).collect();
+    let asked = plan.remaining.iter().filter(|left| goal.mend.include(left.kind));
+    let left = asked.map(|left| Left {
+        what: left.kind.to_string(),
+        count: left.count(),
+        guests: names(&left.guests),
+        dom0: names(&left.dom0),
+        because: left.because.iter().map(ToString::to_string).collect(),
+    });
+    left.collect()
 }
 
 impl HostPlan {
-    fn of(name: &str, assignment: &Assignment, plan: &Plan, steps: Steps) -> Self {
-        let names = |ids: &[vector_allocator::SourceId]| ids.iter().map(|id| SourceName::of(assignment, *id)).collect();
-        Self {
-            name: name.to_owned(),
-            inversions_before: inversions(assignment).count(),
-            inversions_after: inversions(&plan.apply(assignment)).count(),
-            moves: plan
-                .moves
-                .iter()
-                .map(|planned| Moved {
-                    source: SourceName::of(assignment, planned.source),
-                    change: change(&planned.change),
-                    why: planned.reason(),
-                    steps: planned.steps().iter().map(ToString::to_string).collect(),
-                })
-                .collect(),
-            optimality: plan.optimality.to_string(),
-            remaining: plan
-                .remaining
-                .iter()
-                .map(|left| Left {
-                    what: left.kind.to_string(),
-                    count: left.count(),
-                    guests: names(&left.guests),
-                    dom0: names(&left.dom0),
-                    because: left.because.iter().map(ToString::to_string).collect(),
-                    is_drawn: left.because.iter().any(|one| matches!(one, Constraint::Drawn { .. })),
-                })
-                .collect(),
-            steps,
-            pin: Pinning::Forbidden,
-        }
-    }
-
     /// Writes it to a page.
     pub(crate) fn show(&self, page: &mut Page) {
         page.heading("Plan");
         if self.moves.is_empty() {
-            page.line(Tone::Plain, "No move mends anything.");
+            let nothing =
+                if self.inversions_before == 0 { "There is nothing to mend." } else { "No move mends anything." };
+            page.line(Tone::Plain, nothing);
         }
         for (number, moved) in (1..).zip(&self.moves) {
-            page.line(Tone::Good, &format!("{number:>3}. {}: {}", moved.source, moved.change));
-            page.line(Tone::Plain, &format!("     {}", moved.why));
-            if self.steps == Steps::Shown {
-                for step in &moved.steps {
-                    page.line(Tone::Faint, &format!("       • {step}"));
-                }
-            }
+            moved.show(page, number, self.steps);
         }
         let tone = if self.inversions_after == 0 { Tone::Good } else { Tone::Warn };
         page.line(
@@ -180,6 +164,20 @@ impl HostPlan {
                 self.inversions_after
             ),
         );
+        if self.not_asked_for > 0 {
+            let text = format!("Of kinds that were not to be mended there are {}.", self.not_asked_for);
+            page.line(Tone::Faint, &text);
+        }
+        if !self.moves.is_empty() {
+            page.line(
+                Tone::Faint,
+                "Nothing was changed. Stock Xen chooses vectors itself, so a new vector is a proposal; a pin is `xl vcpu-pin`.",
+            );
+        }
+        self.show_remaining(page);
+    }
+
+    fn show_remaining(&self, page: &mut Page) {
         if self.remaining.is_empty() {
             return;
         }
@@ -193,8 +191,8 @@ impl HostPlan {
             ]
         });
         page.table(&["what", "guests'", "dom0's", "because"], rows.collect());
-        if self.pin != Pinning::Anyone && self.remaining.iter().any(|left| left.is_drawn) {
-            page.line(Tone::Plain, "`carillon plan --pin anyone` says which pins end the lottery (`xl vcpu-pin`).");
+        if self.is_pin_to_be_tried {
+            page.line(Tone::Plain, "`carillon plan --pin anyone` says which pins end the lottery.");
         }
     }
 }
@@ -206,29 +204,6 @@ impl Answer for Plans {
             plan.show(page);
         }
     }
-}
-
-/// A change in words.
-fn change(change: &Change) -> String {
-    match change {
-        Change::Pin { from, to, .. } => format!("keep it to pCPUs {to}; it could come to {from}"),
-        Change::Revector { from, to } if from.target == to.target => {
-            format!("vector {} -> {}, still on pCPU {}{}", from.vector, to.vector, to.target, taken(to))
-        }
-        Change::Revector { from, to } => format!(
-            "vector {} on pCPU {} -> {} on pCPU {}{}",
-            from.vector,
-            from.target,
-            to.vector,
-            to.target,
-            taken(to)
-        ),
-    }
-}
-
-/// Where else than on its target a vector is taken.
-fn taken(place: &Place) -> String {
-    if place.holders == place.target { String::new() } else { format!(" (taken on {})", place.holders) }
 }
 
 /// The first few of many.

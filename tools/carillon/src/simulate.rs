@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::BufWriter;
+use std::io::Write as _;
 use std::path::Path;
 
 use carillon_machine::Costs;
@@ -24,12 +25,12 @@ use crate::comparison::Comparison;
 use crate::comparison::Impossible;
 use crate::failure::Failure;
 use crate::failure::Verdict;
-use crate::harm::Harms;
 use crate::output::Answer;
 use crate::output::Output;
 use crate::page::Page;
 use crate::progress::Progress;
 use crate::subject;
+use crate::subject::Subject;
 
 /// Spans a report's or trace's timeline holds at most.
 const SPANS: SpanLimit = SpanLimit(200_000);
@@ -43,25 +44,28 @@ struct Comparisons(Vec<Comparison>);
 
 /// Simulates what the command line asks for.
 pub(crate) fn run(args: &SimulateArgs, out: Output) -> Result<Verdict, Failure> {
-    let mut scenarios = subject::load(&args.subject)?;
-    for scenario in &mut scenarios {
+    let mut subjects = subject::load(&args.subject)?;
+    for Subject { scenario, .. } in &mut subjects {
         scenario.seed = args.seed.unwrap_or(scenario.seed);
         scenario.load = args.load.unwrap_or(scenario.load);
     }
-    if scenarios.len() > 1 && (args.report.is_some() || args.trace.is_some()) {
+    if subjects.len() > 1 && (args.report.is_some() || args.trace.is_some()) {
         return Err(
             Failure::new("a report or trace shows one host").hint("choose it with --recorded NAME or --from DIR")
         );
     }
     let limit = if args.report.is_some() || args.trace.is_some() { SPANS } else { SpanLimit(0) };
+    // What cannot be written is said before the time is spent.
+    let report = args.report.as_deref().map(create).transpose()?;
+    let trace = args.trace.as_deref().map(create).transpose()?;
     let mut comparisons = Vec::new();
-    for scenario in &scenarios {
-        let comparison = compare(scenario, &args.policy, &args.engine, limit)?;
-        if let Some(path) = &args.report {
-            write_report(path, scenario, &comparison.runs)?;
+    for subject in &subjects {
+        let comparison = compare(subject, &args.policy, &args.engine, limit)?;
+        if let Some(file) = &report {
+            write_report(file, &subject.scenario, &comparison.runs)?;
         }
-        if let (Some(path), Some(run)) = (&args.trace, comparison.runs.first()) {
-            write_trace(path, run)?;
+        if let (Some(file), Some(run)) = (&trace, comparison.runs.first()) {
+            write_trace(file, run)?;
         }
         comparisons.push(comparison.without_timelines());
     }
@@ -71,11 +75,12 @@ pub(crate) fn run(args: &SimulateArgs, out: Output) -> Result<Verdict, Failure> 
 
 /// Runs a scenario under every policy and engine asked for; without a word, its own and what the plan makes of it.
 pub(crate) fn compare(
-    scenario: &Scenario,
+    subject: &Subject,
     policies: &[VectorPolicy],
     engines: &[Engine],
     limit: SpanLimit,
 ) -> Result<Comparison, Failure> {
+    let scenario = &subject.scenario;
     let own = [scenario.policy, VectorPolicy::Planned];
     let policies = match policies {
         [] if scenario.policy == VectorPolicy::Recorded => &own[..],
@@ -84,9 +89,7 @@ pub(crate) fn compare(
     };
     let own_engine = [scenario.engine];
     let engines = if engines.is_empty() { &own_engine[..] } else { engines };
-    let harms = scenario.assignment().map(|assignment| Harms::of(&assignment));
-    let mut comparison =
-        Comparison::new(scenario, harms.map_err(|fault| Failure::new(format!("{}: {fault}", scenario.name)))?);
+    let mut comparison = Comparison::new(scenario, subject.harms.clone());
     let progress = Progress::of_runs(policies.len() * engines.len());
     for engine in engines {
         for policy in policies {
@@ -112,7 +115,18 @@ pub(crate) fn compare(
     }
 }
 
-fn write_report(path: &Path, scenario: &Scenario, runs: &[RunResult]) -> Result<(), Failure> {
+/// A file to be written.
+struct Created<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+fn create(path: &Path) -> Result<Created<'_>, Failure> {
+    let file = File::create(path).map_err(|error| unwritable(path, &error))?;
+    Ok(Created { path, file })
+}
+
+fn write_report(to: &Created<'_>, scenario: &Scenario, runs: &[RunResult]) -> Result<(), Failure> {
     let recorded = Scenario { policy: VectorPolicy::Recorded, ..scenario.clone() };
     let before = recorded.assignment().map_err(Failure::new)?;
     let plan = recorded.plan().map_err(Failure::new)?;
@@ -135,16 +149,15 @@ fn write_report(path: &Path, scenario: &Scenario, runs: &[RunResult]) -> Result<
         parameters: Parameter::all(&costs),
     };
     let page = report::html(&report).map_err(|error| Failure::caused(&error))?;
-    std::fs::write(path, page).map_err(|error| unwritable(path, &error))
+    (&to.file).write_all(page.as_bytes()).map_err(|error| unwritable(to.path, &error))
 }
 
-fn write_trace(path: &Path, run: &RunResult) -> Result<(), Failure> {
-    let file = File::create(path).map_err(|error| unwritable(path, &error))?;
-    report::perfetto(run, BufWriter::new(file)).map_err(|error| unwritable(path, &error))
+fn write_trace(to: &Created<'_>, run: &RunResult) -> Result<(), Failure> {
+    report::perfetto(run, BufWriter::new(&to.file)).map_err(|error| unwritable(to.path, &error))
 }
 
 fn unwritable(path: &Path, error: &dyn std::error::Error) -> Failure {
-    Failure::new(format!("{} cannot be written: {error}", path.display()))
+    Failure::new(format!("{} cannot be written: {}", path.display(), Failure::caused(error)))
 }
 
 impl Answer for Comparisons {

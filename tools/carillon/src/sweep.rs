@@ -1,5 +1,8 @@
 //! `carillon sweep`: every combination of policies, delivery paths, loads and seeds, on every CPU or many machines.
 
+use std::fs::File;
+use std::io;
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::path::PathBuf;
@@ -26,6 +29,7 @@ use crate::page::Piece;
 use crate::page::Tone;
 use crate::progress;
 use crate::subject;
+use crate::subject::Subject;
 
 /// The most points a page shows.
 const SHOWN: usize = 60;
@@ -72,8 +76,8 @@ enum Figures {
 
 /// Sweeps as the command line asks for.
 pub(crate) fn run(args: &SweepArgs, out: Output) -> Result<Verdict, Failure> {
-    let mut scenarios = subject::load(&args.subject)?;
-    let (Some(scenario), true) = (scenarios.pop(), scenarios.is_empty()) else {
+    let mut subjects = subject::load(&args.subject)?;
+    let (Some(Subject { scenario, .. }), true) = (subjects.pop(), subjects.is_empty()) else {
         return Err(Failure::new("a sweep is of one scenario or host")
             .hint("name a scenario, or choose a host with --recorded NAME or --from DIR"));
     };
@@ -85,6 +89,8 @@ pub(crate) fn run(args: &SweepArgs, out: Output) -> Result<Verdict, Failure> {
         seeds: args.seed.clone(),
     };
     let workers = args.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let table =
+        args.csv.as_deref().map(|path| File::create(path).map_err(|error| unwritable(path, &error))).transpose()?;
     let bar = progress::of_points();
     let records = sweep
         .run(args.shard, workers, &args.out, |at| {
@@ -93,8 +99,8 @@ pub(crate) fn run(args: &SweepArgs, out: Output) -> Result<Verdict, Failure> {
         })
         .map_err(|error| Failure::caused(&error))?;
     bar.finish_and_clear();
-    if let Some(path) = &args.csv {
-        write_table(path, args.shard, &records)?;
+    if let (Some(path), Some(file)) = (&args.csv, table) {
+        write_table(file, args.shard, &records).map_err(|error| unwritable(path, &error))?;
     }
     let swept = Swept {
         scenario: sweep.scenario.name.clone(),
@@ -111,7 +117,7 @@ fn or_all<T: Clone>(asked: &[T], all: &[T]) -> Vec<T> {
 }
 
 /// The shard's table: with a header if it is the first, so that the tables concatenate.
-fn write_table(path: &Path, shard: Shard, records: &[Record]) -> Result<(), Failure> {
+fn write_table(mut file: File, shard: Shard, records: &[Record]) -> io::Result<()> {
     let mut table = String::new();
     if shard.is_first() {
         table.push_str(sweep::HEADER);
@@ -121,7 +127,11 @@ fn write_table(path: &Path, shard: Shard, records: &[Record]) -> Result<(), Fail
             table.push_str(&sweep::rows(result));
         }
     }
-    std::fs::write(path, table).map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))
+    file.write_all(table.as_bytes())
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("{} cannot be written: {error}", path.display()))
 }
 
 impl PointRow {
