@@ -125,7 +125,7 @@ fn a_host_without_a_guests_device_is_fine() {
     let host = host(&["d1:", "PCI-MSI/-X"]);
     let directory = host.path().to_str().unwrap();
     assert!(says(&["inspect", "--from", directory], 0).contains("Nowhere"));
-    assert!(says(&["plan", "--from", directory], 0).contains("No move mends anything"));
+    assert!(says(&["plan", "--from", directory], 0).contains("nothing to mend"));
 }
 
 #[test]
