@@ -319,6 +319,51 @@ fn completions_and_manual_pages_know_every_command() {
 }
 
 #[test]
+fn a_recording_without_a_trace_gets_no_all_clear() {
+    let host = host(&[]);
+    let answer = says(&["simulate", "--from", host.path().to_str().unwrap()], 0);
+    assert!(answer.contains("nothing can be said") && !answer.contains("kept one of dom0's waiting"), "{answer}");
+}
+
+#[test]
+fn a_host_of_ones_own_is_as_fast_as_it_was_and_a_shipped_one_as_hardware() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/data/xen-sas-nic");
+    let from = recorded.to_str().unwrap();
+    let time = |args: &[&str]| {
+        let runs = json(&[&["simulate", "--policy", "recorded", "--json"], args].concat(), 0);
+        runs[0]["runs"][0]["duration_ns"].as_u64().unwrap()
+    };
+    let (own, shipped) = (time(&["--from", from]), time(&["--recorded", "xen-sas-nic"]));
+    assert!(own.abs_diff(50 * shipped) < own / 1000, "{own} ns, {shipped} ns");
+    assert_eq!(time(&["--from", from, "--speed", "50"]), shipped);
+}
+
+#[test]
+fn capacity_counts_what_a_guest_binds_for_itself() {
+    let events = |args: &[&str]| {
+        let answer = json(&[&["capacity", "--json"], args].concat(), 0);
+        let limits = answer["limits"].as_array().unwrap().clone();
+        let ports = limits.iter().find(|limit| limit["limit"] == "event channels granted to a domain").unwrap();
+        assert!(ports["remedy"].is_null(), "what is met needs no remedy");
+        ports["needed"].as_u64().unwrap()
+    };
+    assert_eq!(events(&["--vcpus", "8"]) - events(&["--vcpus", "1"]), 7 * 7);
+    assert_eq!(events(&["--events-taken", "0", "--vcpus", "8"]), events(&["--events-taken", "0"]));
+}
+
+#[test]
+fn every_word_of_an_inversion_can_be_explained() {
+    for word in
+        ["rank inversion", "possible inversion", "lottery", "retention", "below-dom0", "xen-cursor", "event-channel"]
+    {
+        assert!(says(&["explain", word], 0).len() > 60, "{word}");
+    }
+}
+
+#[test]
 fn help_documents_the_exit_codes() {
     assert!(says(&["--help"], 0).contains("Exit codes:"));
+    for command in ["inspect", "plan", "capacity"] {
+        assert!(says(&[command, "--help"], 0).contains("Exit codes:"), "{command}");
+    }
 }
