@@ -159,13 +159,17 @@ impl Leases {
         }
     }
 
+    #[inline(always)]
     fn store_wide(&mut self, slot: u32, tenant: &Tenant) {
         let index = slot as usize;
         self.slots[index].state = State::Wide;
-        if self.wide.len() <= index {
-            self.wide.resize(index + 1, None);
+        match self.wide.get_mut(index) {
+            Some(entry) => *entry = Some(*tenant),
+            None => {
+                self.wide.resize(index, None);
+                self.wide.push(Some(*tenant));
+            }
         }
-        self.wide[index] = Some(*tenant);
     }
 
     /// What the slot of a lease in force holds.
@@ -201,7 +205,7 @@ impl Leases {
     }
 
     /// Changes what a lease of a vector of the pool stands for.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set(&mut self, lease: Lease, tenant: &Tenant) -> Result<(), StaleLease> {
         let entry = self.slots.get(lease.slot as usize).filter(|entry| entry.generation == lease.generation);
         match entry.map(|entry| entry.state) {

@@ -87,6 +87,7 @@ impl VectorAllocator {
     }
 
     /// The online CPU of `affinity` where a seat's vector is already taken: the present target if that is one.
+    #[inline(always)]
     pub(crate) fn reachable(&self, seat: &Seat, target: CpuId, affinity: &CpuSet) -> Option<CpuId> {
         let place = self.occupancy.place(seat.place);
         let members = self.occupancy.within(seat.place, place.online & seat.members, affinity);
@@ -95,6 +96,7 @@ impl VectorAllocator {
     }
 
     /// A seat for a tenant that must leave its own: out of the reservations if that is where it came from.
+    #[inline(always)]
     pub(crate) fn offer_again(&mut self, tenant: &Tenant, affinity: &CpuSet) -> Result<Offer, AllocateError> {
         match tenant.seat.claim {
             Claim::Free => self.offer(tenant.rank, affinity),

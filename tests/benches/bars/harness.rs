@@ -144,6 +144,11 @@ impl Times {
     pub(crate) fn ratio(&self, slow: Lane, fast: Lane) -> f64 {
         median(self.rounds.iter().map(|row| row[slow.0] / row[fast.0]))
     }
+
+    /// By how much longer `slow` takes for an operation than `fast`, ns.
+    pub(crate) fn excess(&self, slow: Lane, fast: Lane) -> f64 {
+        median(self.rounds.iter().map(|row| row[slow.0] - row[fast.0]))
+    }
 }
 
 /// The middle value; not a number if there is none.

@@ -12,6 +12,7 @@ mod host;
 mod scan;
 mod simulator;
 mod vectors;
+mod walk;
 
 use std::process::Command;
 use std::process::ExitCode;
