@@ -9,6 +9,7 @@ mod floor;
 mod harness;
 mod hold;
 mod host;
+mod model;
 mod scan;
 mod simulator;
 mod vectors;
@@ -50,7 +51,8 @@ fn main() -> ExitCode {
 
 /// Every area's bars, always in the same order.
 fn measure() -> Vec<Bar> {
-    let areas = [vectors::measure, simulator::measure];
+    // Memory first: what an earlier bar has freed would hide what this one takes.
+    let areas = [simulator::memory, vectors::measure, simulator::measure];
     areas.into_iter().flat_map(|measure| measure()).collect()
 }
 

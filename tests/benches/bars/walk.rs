@@ -15,7 +15,7 @@ pub(crate) struct Walk {
     records: Vec<[u32; 4]>,
     cpus: Vec<[u64; 8]>,
     random: Xorshift,
-    zero: u64,
+    zero: usize,
 }
 
 impl Walk {
@@ -34,7 +34,7 @@ impl Walk {
     pub(crate) fn pick(&mut self, operations: u64) {
         let mut last = 0;
         for _ in 0..operations {
-            let pick = index(&mut self.random, self.handles.len()) + (last & self.zero) as usize;
+            let pick = index(&mut self.random, self.handles.len()) + (last & self.zero);
             let [slot, generation] = self.handles[pick];
             let record = &mut self.records[slot as usize];
             assert_eq!(record[0], generation, "a handle is of its record");
@@ -42,7 +42,7 @@ impl Walk {
             self.handles[pick] = [slot, record[0]];
             let cpu = &mut self.cpus[record[1] as usize];
             cpu[record[2] as usize / 64] ^= 1 << (record[2] % 64);
-            last = cpu[record[2] as usize / 64];
+            last = usize::from(cpu[record[2] as usize / 64] == 0);
         }
         black_box(last);
     }
