@@ -11,7 +11,9 @@ use rustix::time::clock_gettime;
 const SLICE_NS: f64 = 1_000_000.0;
 /// Rounds of a full measurement.
 const ROUNDS: usize = 41;
-/// Rounds of `--quick`: enough to see a bar missed by far.
+/// What asks for a short measurement.
+pub(crate) const QUICK: &str = "--quick";
+/// Rounds of a short one: enough to see a bar missed by far.
 const QUICK_ROUNDS: usize = 7;
 
 /// A promise about speed or size with what was measured.
@@ -160,7 +162,7 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 /// Whether the command line asks for a short measurement.
 pub(crate) fn is_quick() -> bool {
-    std::env::args().any(|argument| argument == "--quick")
+    std::env::args().any(|argument| argument == QUICK)
 }
 
 fn rounds() -> usize {
