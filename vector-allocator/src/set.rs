@@ -79,29 +79,24 @@ impl VectorSet {
     /// The member every other one outranks.
     #[must_use]
     pub const fn lowest(&self) -> Option<Vector> {
-        let mut i = 0;
-        while i < 4 {
-            let word = self.words()[i];
-            if word != 0 {
-                return at(i, word.trailing_zeros());
-            }
-            i += 1;
-        }
-        None
+        // In which word it is no processor foresees, so all four are looked at, without a branch.
+        let w = self.words();
+        let (mut i, mut word) = (3, w[3]);
+        (i, word) = if w[2] != 0 { (2, w[2]) } else { (i, word) };
+        (i, word) = if w[1] != 0 { (1, w[1]) } else { (i, word) };
+        (i, word) = if w[0] != 0 { (0, w[0]) } else { (i, word) };
+        if word == 0 { None } else { at(i, word.trailing_zeros()) }
     }
 
     /// The member that outranks every other one.
     #[must_use]
     pub const fn highest(&self) -> Option<Vector> {
-        let mut i = 4;
-        while i > 0 {
-            i -= 1;
-            let word = self.words()[i];
-            if word != 0 {
-                return at(i, 63 - word.leading_zeros());
-            }
-        }
-        None
+        let w = self.words();
+        let (mut i, mut word) = (0, w[0]);
+        (i, word) = if w[1] != 0 { (1, w[1]) } else { (i, word) };
+        (i, word) = if w[2] != 0 { (2, w[2]) } else { (i, word) };
+        (i, word) = if w[3] != 0 { (3, w[3]) } else { (i, word) };
+        if word == 0 { None } else { at(i, 63 - word.leading_zeros()) }
     }
 
     /// The lowest member whose number is at least `index`, which may be past all.
