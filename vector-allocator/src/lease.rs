@@ -292,3 +292,68 @@ impl Leases {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Lease;
+    use super::Leases;
+    use super::StaleLease;
+    use super::Tenancy;
+    use super::Tenant;
+    use crate::CpuId;
+    use crate::CpuSet;
+    use crate::Owner;
+    use crate::Rank;
+    use crate::SourceKind;
+    use crate::Vector;
+    use crate::seat::Claim;
+    use crate::seat::PlaceId;
+    use crate::seat::Seat;
+    use crate::seat::Standing;
+
+    /// A tenant of the first CPU; a wide one if it came out of a reservation.
+    fn tenant(claim: Claim) -> Tenant {
+        let seat = Seat { place: PlaceId(0), vector: Vector::LOWEST, claim, standing: Standing::Ordered, members: 1 };
+        let (owner, kind) = (Owner::Dom0, SourceKind::EdgeMaskable);
+        Tenant { owner, kind, rank: Rank::Host, target: CpuId(0), seat, moving: None }
+    }
+
+    #[test]
+    fn a_copy_of_an_ended_lease_stays_stale_when_its_slot_is_given_out_again() {
+        let all = CpuSet::first_n(2);
+        for first in [Claim::Free, Claim::Managed] {
+            for second in [Claim::Free, Claim::Managed] {
+                let mut leases = Leases::new(2, 1);
+                let old = leases.insert(&tenant(first), &all);
+                leases.end(old);
+                let stale = StaleLease { lease: old };
+                assert_eq!(leases.set(old, &tenant(second)), Err(stale), "it has ended");
+                let foreign = Lease { generation: old.generation + 1, ..old };
+                assert!(leases.get(foreign).is_err() && leases.plain(foreign).is_none());
+                assert!(leases.set(foreign, &tenant(second)).is_err(), "another allocator's: nobody has the slot");
+                let new = leases.insert(&tenant(second), &all);
+                assert_eq!(new.slot, old.slot);
+                assert!(leases.plain(old).is_none());
+                assert!(leases.get(old).is_err_and(|error| error == stale));
+                assert_eq!(leases.set(old, &tenant(first)), Err(stale), "another has its slot");
+                assert!(matches!(leases.get(new), Ok(Tenancy::Seated(found)) if found == tenant(second)));
+            }
+        }
+    }
+
+    #[test]
+    fn an_affinity_is_kept_however_few_words_it_has() {
+        let mut leases = Leases::new(130, 1);
+        let masks = [CpuSet::first_n(64), CpuSet::first_n(130), CpuSet::new(), CpuSet::single(CpuId(129))];
+        for mask in &masks {
+            let lease = leases.insert(&tenant(Claim::Free), mask);
+            assert_eq!(leases.affinity(lease), *mask);
+            for other in &masks {
+                leases.set_affinity(lease, other);
+                assert_eq!(leases.affinity(lease), *other);
+            }
+        }
+        let beyond = leases.insert(&tenant(Claim::Free), &CpuSet::first_n(200));
+        assert_eq!(leases.affinity(beyond), CpuSet::first_n(130), "CPUs that are not there are dropped");
+    }
+}
