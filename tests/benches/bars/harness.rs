@@ -81,9 +81,10 @@ impl Bar {
 impl fmt::Display for Bar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.passes() { "pass" } else { "fail" };
+        let short = |bound: f64| (bound * 1000.0).round() / 1000.0;
         match self.limit {
-            Limit::AtLeast(bound) => write!(f, "BAR {} {:.3} >={bound} {verdict}", self.id, self.measured),
-            Limit::AtMost(bound) => write!(f, "BAR {} {:.3} <={bound} {verdict}", self.id, self.measured),
+            Limit::AtLeast(bound) => write!(f, "BAR {} {:.3} >={} {verdict}", self.id, self.measured, short(bound)),
+            Limit::AtMost(bound) => write!(f, "BAR {} {:.3} <={} {verdict}", self.id, self.measured, short(bound)),
             Limit::Report => write!(f, "REPORT {} {:.3}", self.id, self.measured),
         }
     }
