@@ -33,6 +33,7 @@ use crate::seat::Claim;
 use crate::seat::PlaceId;
 use crate::seat::Seat;
 use crate::seat::Standing;
+use crate::slot::Plain;
 
 /// The arbiter of a host's vectors.
 ///
@@ -112,7 +113,7 @@ impl VectorAllocator {
             ack,
             cpus,
             occupancy,
-            leases: Leases::new(cpus),
+            leases: Leases::new(cpus, model.cluster(CpuId::BOOT).1),
             orphans: Vec::new(),
             notifying: VectorSet::EMPTY,
             cursor: Cursor::new(&pool),
@@ -150,7 +151,7 @@ impl VectorAllocator {
             .ok_or(AllocateError::NotificationsExhausted { count: band.len() })?;
         self.notifying.insert(vector);
         let kind = SourceKind::Notification;
-        Ok(self.leases.insert(Tenancy::Everywhere(Notified { owner, kind, vector, target, holders }), affinity))
+        Ok(self.leases.insert_everywhere(Notified { owner, kind, vector, target, holders }, affinity))
     }
 
     /// Takes a seat for a new lease.
@@ -165,7 +166,7 @@ impl VectorAllocator {
     ) -> Lease {
         let Offer { seat, target } = offer;
         self.occupancy.take(&seat, rank);
-        self.leases.insert(Tenancy::Seated(Tenant { owner, kind, rank, target, seat, moving: None }), affinity)
+        self.leases.insert(&Tenant { owner, kind, rank, target, seat, moving: None }, affinity)
     }
 
     /// The seat the policy chooses; nothing is taken yet but the cursor's step.
@@ -173,10 +174,11 @@ impl VectorAllocator {
     pub(crate) fn offer(&mut self, rank: Rank, affinity: &CpuSet) -> Result<Offer, AllocateError> {
         let found = match self.policy {
             Policy::XenCursor => self.next_by_cursor(affinity),
+            // The emptiest by count: if that one has nothing after all, `irq_matrix` gives up, and so do we.
             Policy::Spread => self
                 .occupancy
-                .emptiest(affinity, |_, _| true)
-                .and_then(|place| self.occupancy.place(place).free.lowest().map(|vector| (place, vector))),
+                .emptiest(affinity, |occupancy, place| Some(occupancy.place(place).free.lowest()))
+                .and_then(|(place, vector)| Some((place, vector?))),
             Policy::BelowDom0 => self.in_order(rank, affinity),
         };
         match found {
@@ -198,11 +200,9 @@ impl VectorAllocator {
     /// Our rule: the emptiest place that has a vector where the order admits one.
     fn in_order(&mut self, rank: Rank, affinity: &CpuSet) -> Option<(PlaceId, Vector)> {
         let floor = self.guest_floor;
-        let slot = |occupancy: &Occupancy, place: PlaceId| {
+        self.occupancy.emptiest(affinity, |occupancy, place| {
             occupancy.bands.get(place.index())?.slot(&occupancy.place(place).free, rank, floor)
-        };
-        let place = self.occupancy.emptiest(affinity, |occupancy, place| slot(occupancy, place).is_some())?;
-        slot(&self.occupancy, place).map(|vector| (place, vector))
+        })
     }
 
     /// The seat of `vector` on all online members of `place`; its target is the first of them in `affinity`.
@@ -266,7 +266,7 @@ impl VectorAllocator {
                 return Err(AdoptError::Taken { vector, cpu: first });
             }
             let notified = Notified { owner, kind, vector, target, holders: holders.clone() };
-            return Ok(self.leases.insert(Tenancy::Everywhere(notified), holders));
+            return Ok(self.leases.insert_everywhere(notified, holders));
         }
         let seat = self.adopted_seat(vector, holders, first)?;
         let rank = Rank::of(owner, kind, self.ack);
@@ -331,9 +331,13 @@ impl VectorAllocator {
     /// # Errors
     /// [`StaleLease`] if it was released before.
     pub fn release(&mut self, lease: Lease) -> Result<(), StaleLease> {
+        if let Some(Plain { place, vector, rank, .. }) = self.leases.plain(lease) {
+            self.leases.end(lease);
+            self.occupancy.vacate_plain(place, vector, rank);
+            return Ok(());
+        }
         match self.leases.get(lease)? {
-            Tenancy::Seated(Tenant { seat, rank, moving, .. }) => {
-                let (mut seat, rank) = (*seat, *rank);
+            Tenancy::Seated(Tenant { mut seat, rank, moving, .. }) => {
                 if let Some(old) = moving {
                     self.orphans.push((old.from, rank));
                 }
@@ -343,7 +347,8 @@ impl VectorAllocator {
                 self.notifying.remove(notified.vector);
             }
         }
-        self.leases.remove(lease)
+        self.leases.end(lease);
+        Ok(())
     }
 
     /// Whose a lease is, and how its source signals.

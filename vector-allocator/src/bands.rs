@@ -51,10 +51,11 @@ impl Bands {
             Rank::Host => free.highest().filter(|vector| self.stopper(*vector, rank).is_none()),
             Rank::Retaining => free.lowest().filter(|vector| self.stopper(*vector, rank).is_none()),
             Rank::Guest => {
-                let over = self.retaining.highest().map_or(*free, |top| free.above(top));
-                let between = self.host.lowest().map_or(over, |bottom| over.below(bottom));
-                let upward = between.difference(&between.below(floor)).lowest();
-                upward.or_else(|| between.highest())
+                let (top, bottom) = (self.retaining.highest(), self.host.lowest());
+                let (over, under) = (top.map_or(0, |top| top.index() + 1), bottom.map_or(256, Vector::index));
+                // Between the bands from the floor up; and when that is full, down to the lower band.
+                let upward = free.lowest_from(floor.index().max(over)).filter(|vector| vector.index() < under);
+                upward.or_else(|| free.highest_below(under).filter(|vector| vector.index() >= over))
             }
         }
     }

@@ -2,8 +2,10 @@
 
 use core::fmt;
 
-use bitvec::order::Lsb0;
-use bitvec::vec::BitVec;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::levels::Ascending;
 
 /// A physical CPU, numbered as the hypervisor numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +20,11 @@ impl CpuId {
     pub const fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// Where it is in a bitmap: the word's index, and the word with its bit alone.
+    const fn bit(self) -> (usize, u64) {
+        (self.index() / 64, 1 << (self.index() % 64))
+    }
 }
 
 impl fmt::Display for CpuId {
@@ -27,8 +34,11 @@ impl fmt::Display for CpuId {
 }
 
 /// A set of physical CPUs; it grows with its largest member.
+///
+/// The words are kept as they are read: every lease compares them with those of the CPUs there are, and decoding a
+/// bit vector's pointer first took as long as the comparison.
 #[derive(Clone, Default)]
-pub struct CpuSet(BitVec<u64, Lsb0>);
+pub struct CpuSet(Vec<u64>);
 
 impl CpuSet {
     /// The set without members.
@@ -40,7 +50,11 @@ impl CpuSet {
     /// CPUs 0 to `count` − 1.
     #[must_use]
     pub fn first_n(count: u32) -> Self {
-        (0..count).map(CpuId).collect()
+        let mut words = vec![u64::MAX; count.div_ceil(u64::BITS) as usize];
+        if let Some(last) = words.last_mut() {
+            *last >>= (u64::BITS - count % u64::BITS) % u64::BITS;
+        }
+        Self(words)
     }
 
     /// The set with one member.
@@ -54,38 +68,46 @@ impl CpuSet {
     /// The set with the given bits, CPU 0 in bit 0 of the first word.
     #[must_use]
     pub fn from_words(words: &[u64]) -> Self {
-        Self(BitVec::from_slice(words))
+        Self(words.to_vec())
     }
 
     /// Whether `cpu` is a member.
     #[must_use]
     pub fn contains(&self, cpu: CpuId) -> bool {
-        self.0.get(cpu.index()).is_some_and(|bit| *bit)
+        let (word, bit) = cpu.bit();
+        self.0.get(word).is_some_and(|word| word & bit != 0)
     }
 
     /// Adds `cpu`; whether it was new.
     pub fn insert(&mut self, cpu: CpuId) -> bool {
-        if self.0.len() <= cpu.index() {
-            self.0.resize(cpu.index() + 1, false);
+        let (word, bit) = cpu.bit();
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
         }
-        !self.0.replace(cpu.index(), true)
+        let is_new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        is_new
     }
 
     /// Removes `cpu`; whether it was a member.
     pub fn remove(&mut self, cpu: CpuId) -> bool {
-        cpu.index() < self.0.len() && self.0.replace(cpu.index(), false)
+        let (word, bit) = cpu.bit();
+        let Some(word) = self.0.get_mut(word) else { return false };
+        let was = *word & bit != 0;
+        *word &= !bit;
+        was
     }
 
     /// How many members there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.count_ones()
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Whether there is no member.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.not_any()
+        self.0.iter().all(|word| *word == 0)
     }
 
     /// The member with the lowest number.
@@ -97,7 +119,9 @@ impl CpuSet {
     /// Members, ascending.
     pub fn iter(&self) -> impl Iterator<Item = CpuId> + '_ {
         #[expect(clippy::cast_possible_truncation, reason = "members came in as u32")]
-        self.0.iter_ones().map(|index| CpuId(index as u32))
+        (0u32..)
+            .zip(&self.0)
+            .flat_map(|(index, word)| Ascending(*word).map(move |bit| CpuId(index * u64::BITS + bit as u32)))
     }
 
     /// Members of both sets.
@@ -124,10 +148,19 @@ impl CpuSet {
         self.iter().all(|cpu| other.contains(cpu))
     }
 
+    /// The members from `first` on, 64 of them: bit k is the k-th CPU after it.
+    #[inline]
+    pub(crate) fn window(&self, first: CpuId) -> u64 {
+        let (word, shift) = (first.index() / 64, first.0 % 64);
+        let at = |index: usize| self.0.get(index).copied().unwrap_or(0);
+        let high = if shift == 0 { 0 } else { at(word + 1) << (64 - shift) };
+        at(word) >> shift | high
+    }
+
     /// The bits as words, CPU 0 in bit 0 of the first; bits past the last member are clear.
     #[must_use]
     pub fn words(&self) -> &[u64] {
-        self.0.as_raw_slice()
+        &self.0
     }
 }
 
@@ -193,9 +226,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_set_agrees_with_a_plain_tree_of_numbers(a in btree_set(0u32..300, 0..20), b in btree_set(0u32..300, 0..20)) {
+        fn a_set_agrees_with_a_plain_tree_of_numbers(
+            a in btree_set(0u32..300, 0..20), b in btree_set(0u32..300, 0..20), first in 0u32..400
+        ) {
             let (x, y) = (set(&a), set(&b));
             assert_eq!(x.len(), a.len());
+            assert_eq!(x.is_empty(), a.is_empty());
+            assert_eq!(x.iter().map(|cpu| cpu.0).collect::<BTreeSet<u32>>(), a);
+            let window = a.range(first..first + 64).fold(0, |window, number| window | 1u64 << (number - first));
+            assert_eq!(x.window(CpuId(first)), window);
+            let mut rest = x.clone();
+            for number in &b {
+                assert_eq!(rest.contains(CpuId(*number)), a.contains(number));
+                assert_eq!(rest.remove(CpuId(*number)), a.contains(number));
+            }
+            assert_eq!(rest, set(&a.difference(&b).copied().collect()));
             assert_eq!(x.union(&y), set(&a.union(&b).copied().collect()));
             assert_eq!(x.intersection(&y), set(&a.intersection(&b).copied().collect()));
             assert_eq!(x.intersects(&y), !a.is_disjoint(&b));
@@ -206,7 +251,9 @@ mod tests {
 
     #[test]
     fn words_hold_no_bit_past_the_last_member() {
+        assert_eq!(CpuSet::first_n(0).words(), [0; 0]);
         assert_eq!(CpuSet::first_n(4).words(), [0b1111]);
+        assert_eq!(CpuSet::first_n(64).words(), [u64::MAX]);
         assert_eq!(CpuSet::first_n(65).clone().words(), [u64::MAX, 1]);
     }
 

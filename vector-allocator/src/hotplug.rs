@@ -86,8 +86,8 @@ impl VectorAllocator {
         let (place, bit) = (self.occupancy.place_of(cpu), self.occupancy.bit_of(cpu));
         let on_cpu = |seat: &Seat| seat.place == place && seat.members & bit != 0;
         let mut leaver = Leaver { lease, cpu, old_vector: None, vector: None };
-        match self.leases.get_mut(lease) {
-            Ok(Tenancy::Seated(tenant)) => {
+        match self.leases.get(lease) {
+            Ok(Tenancy::Seated(mut tenant)) => {
                 if let Some(Moving { from, .. }) = &mut tenant.moving
                     && on_cpu(from)
                 {
@@ -98,13 +98,15 @@ impl VectorAllocator {
                 if on_cpu(&tenant.seat) {
                     leaver.vector = Some(tenant.seat.vector);
                     if tenant.seat.members == bit {
-                        strand(&mut self.occupancy, tenant);
+                        strand(&mut self.occupancy, &mut tenant);
                     } else {
                         self.occupancy.vacate(&mut tenant.seat, bit, tenant.rank);
                     }
                 }
+                self.leases.set(lease, &tenant).ok()?;
             }
-            Ok(Tenancy::Everywhere(notified)) => {
+            Ok(Tenancy::Everywhere(_)) => {
+                let notified = self.leases.notified_mut(lease)?;
                 leaver.vector = notified.holders.remove(cpu).then_some(notified.vector);
                 if notified.holders.is_empty() {
                     notified.holders.clone_from(&self.occupancy.online);
@@ -118,20 +120,20 @@ impl VectorAllocator {
     /// Finds a leaver a new target, and what waited on the CPU its way there.
     fn resettle(&mut self, leaver: &Leaver, pending: &VectorSet, out: &mut Evacuation) {
         let lease = leaver.lease;
-        let (before, now) = match self.leases.get_mut(lease) {
-            Ok(Tenancy::Seated(tenant)) => {
-                let mut tenant = *tenant;
+        let (before, now) = match self.leases.get(lease) {
+            Ok(Tenancy::Seated(mut tenant)) => {
                 let before = (tenant.seat.vector, tenant.target);
                 if leaver.vector.is_some() && !self.reseat(lease, &mut tenant) {
                     out.stranded.push(lease);
                     return;
                 }
-                if let Ok(stored) = self.leases.get_mut(lease) {
-                    *stored = Tenancy::Seated(tenant);
+                if self.leases.set(lease, &tenant).is_err() {
+                    return;
                 }
                 (before, (tenant.seat.vector, tenant.target))
             }
-            Ok(Tenancy::Everywhere(notified)) => {
+            Ok(Tenancy::Everywhere(_)) => {
+                let Some(notified) = self.leases.notified_mut(lease) else { return };
                 let before = (notified.vector, notified.target);
                 if notified.target == leaver.cpu {
                     notified.target = notified.holders.first().unwrap_or(CpuId::BOOT);

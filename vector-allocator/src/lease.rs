@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use alloc::vec;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::CpuId;
@@ -13,6 +13,10 @@ use crate::SourceKind;
 use crate::Vector;
 use crate::seat::Moving;
 use crate::seat::Seat;
+use crate::slot::Plain;
+use crate::slot::Reach;
+use crate::slot::Slot;
+use crate::slot::State;
 
 /// A vector given out: the right to it, until released. A copy of a released lease is stale and refused by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,16 +40,16 @@ pub struct StaleLease {
 }
 
 /// What a lease stands for.
-#[derive(Clone, Debug)]
-pub(crate) enum Tenancy {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tenancy<'a> {
     /// A vector of the pool.
     Seated(Tenant),
     /// A vector reserved on every CPU.
-    Everywhere(Notified),
+    Everywhere(&'a Notified),
 }
 
 /// Holder of a vector of the pool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tenant {
     pub(crate) owner: Owner,
     pub(crate) kind: SourceKind,
@@ -65,120 +69,197 @@ pub(crate) struct Notified {
     pub(crate) holders: CpuSet,
 }
 
-/// All leases: a slab whose slots carry a generation, with the affinity of each beside it.
+/// All leases: a slab of small slots that carry a generation. Whatever most leases do not have stands beside it, so that
+/// one picked out of two hundred thousand costs a sixteenth of a kilobyte of cache and not more.
 #[derive(Clone, Debug)]
 pub(crate) struct Leases {
     slots: Vec<Slot>,
-    vacant: Option<u32>,
+    /// Slots to be used again, the latest first.
+    vacant: Vec<u32>,
+    /// CPUs of a place.
+    width: u32,
     present: Vec<u64>,
+    /// Tenants that fit into no slot; it ends with the last that was ever needed.
+    wide: Vec<Option<Tenant>>,
+    /// The few leases that are everywhere, by slot.
+    notified: BTreeMap<u32, Notified>,
+    /// Affinities by slot, for those that are not worth a flag alone; it ends with the last that was ever needed.
     affinities: Vec<u64>,
 }
 
-/// A slot of the slab: one cache line, so that a lease picked out of a hundred thousand costs one miss.
-#[derive(Clone, Debug)]
-#[repr(align(64))]
-struct Slot {
-    generation: u32,
-    reach: Reach,
-    state: State,
-}
-
-const _: () = assert!(size_of::<Slot>() == 64);
-
-#[derive(Clone, Debug)]
-enum State {
-    Vacant { next: Option<u32> },
-    Taken(Tenancy),
-}
-
-/// Whether a lease's affinity is worth storing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
-    /// Every CPU: no words are stored.
-    Anywhere,
-    /// The words at the slot's place in the table.
-    Listed,
-}
-
 impl Leases {
-    /// No leases, on a machine of `cpus` CPUs.
-    pub(crate) fn new(cpus: u32) -> Self {
-        let present = CpuSet::first_n(cpus).words().to_vec();
-        Self { slots: Vec::new(), vacant: None, present, affinities: Vec::new() }
+    /// No leases, on a machine of `cpus` CPUs, `width` of them to a place.
+    pub(crate) fn new(cpus: u32, width: u32) -> Self {
+        Self {
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            width,
+            present: CpuSet::first_n(cpus).words().to_vec(),
+            wide: Vec::new(),
+            notified: BTreeMap::new(),
+            affinities: Vec::new(),
+        }
     }
 
-    /// Hands out a lease.
+    /// Hands out a lease of a vector of the pool.
     #[inline(always)]
-    pub(crate) fn insert(&mut self, tenancy: Tenancy, affinity: &CpuSet) -> Lease {
-        let slot = match self.vacant {
-            Some(slot) => slot,
-            None => self.grow(),
-        };
+    pub(crate) fn insert(&mut self, tenant: &Tenant, affinity: &CpuSet) -> Lease {
+        let slot = self.occupy();
+        let reach = self.reach(affinity);
         let entry = &mut self.slots[slot as usize];
-        if let State::Vacant { next } = entry.state {
-            self.vacant = next;
+        let lease = Lease { slot, generation: entry.generation };
+        match (Plain::of(tenant, self.width), reach) {
+            (Some(plain), Reach::Anywhere) => *entry = Slot { plain, state: State::Plain, reach, ..*entry },
+            _ => {
+                self.store(slot, tenant);
+                self.set_affinity(lease, affinity);
+            }
         }
-        entry.state = State::Taken(tenancy);
+        lease
+    }
+
+    /// Hands out a lease of a vector reserved on every CPU.
+    pub(crate) fn insert_everywhere(&mut self, notified: Notified, affinity: &CpuSet) -> Lease {
+        let slot = self.occupy();
+        self.notified.insert(slot, notified);
+        let entry = &mut self.slots[slot as usize];
+        entry.state = State::Everywhere;
         let lease = Lease { slot, generation: entry.generation };
         self.set_affinity(lease, affinity);
         lease
     }
 
-    /// Adds a vacant slot.
+    /// A vacant slot, which whoever calls fills.
+    #[inline(always)]
+    fn occupy(&mut self) -> u32 {
+        match self.vacant.pop() {
+            Some(slot) => slot,
+            None => self.grow(),
+        }
+    }
+
+    /// Adds a slot.
+    #[cold]
     fn grow(&mut self) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "a lease holds a vector, and there are 240 on 4096 CPUs")]
         let slot = self.slots.len() as u32;
-        self.slots.push(Slot { generation: 0, reach: Reach::Anywhere, state: State::Vacant { next: None } });
-        self.affinities.extend(vec![0; self.present.len()]);
+        self.slots.push(Slot::VACANT);
         slot
     }
 
+    #[inline(always)]
+    fn store(&mut self, slot: u32, tenant: &Tenant) {
+        match Plain::of(tenant, self.width) {
+            Some(plain) => {
+                let slot = &mut self.slots[slot as usize];
+                slot.plain = plain;
+                slot.state = State::Plain;
+            }
+            None => self.store_wide(slot, tenant),
+        }
+    }
+
+    #[inline(always)]
+    fn store_wide(&mut self, slot: u32, tenant: &Tenant) {
+        let index = slot as usize;
+        self.slots[index].state = State::Wide;
+        match self.wide.get_mut(index) {
+            Some(entry) => *entry = Some(*tenant),
+            None => {
+                self.wide.resize(index, None);
+                self.wide.push(Some(*tenant));
+            }
+        }
+    }
+
+    /// What the slot of a lease in force holds.
+    #[inline(always)]
+    fn tenancy(&self, slot: u32) -> Option<Tenancy<'_>> {
+        let entry = &self.slots[slot as usize];
+        match entry.state {
+            State::Plain => Some(Tenancy::Seated(entry.plain.tenant(self.width))),
+            State::Wide => self.wide.get(slot as usize).copied().flatten().map(Tenancy::Seated),
+            State::Everywhere => self.notified.get(&slot).map(Tenancy::Everywhere),
+            State::Vacant => None,
+        }
+    }
+
+    /// Whether `lease` is the one its slot was last given out on; it may have been taken back.
+    #[inline(always)]
+    fn is_latest(&self, lease: Lease) -> bool {
+        self.slots.get(lease.slot as usize).is_some_and(|slot| slot.generation == lease.generation)
+    }
+
+    /// The tenant of `lease` if it is a plain one.
+    #[inline(always)]
+    pub(crate) fn plain(&self, lease: Lease) -> Option<Plain> {
+        let slot = self.slots.get(lease.slot as usize)?;
+        (slot.generation == lease.generation && slot.state == State::Plain).then_some(slot.plain)
+    }
+
     /// What `lease` stands for.
-    #[inline]
-    pub(crate) fn get(&self, lease: Lease) -> Result<&Tenancy, StaleLease> {
-        match self.slots.get(lease.slot as usize) {
-            Some(Slot { generation, state: State::Taken(tenancy), .. }) if *generation == lease.generation => {
-                Ok(tenancy)
-            }
-            _ => Err(StaleLease { lease }),
-        }
+    #[inline(always)]
+    pub(crate) fn get(&self, lease: Lease) -> Result<Tenancy<'_>, StaleLease> {
+        let tenancy = if self.is_latest(lease) { self.tenancy(lease.slot) } else { None };
+        tenancy.ok_or(StaleLease { lease })
     }
 
-    /// What `lease` stands for, to change.
-    pub(crate) fn get_mut(&mut self, lease: Lease) -> Result<&mut Tenancy, StaleLease> {
-        match self.slots.get_mut(lease.slot as usize) {
-            Some(Slot { generation, state: State::Taken(tenancy), .. }) if *generation == lease.generation => {
-                Ok(tenancy)
-            }
-            _ => Err(StaleLease { lease }),
+    /// Changes what a lease of a vector of the pool stands for.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, lease: Lease, tenant: &Tenant) -> Result<(), StaleLease> {
+        let entry = self.slots.get(lease.slot as usize).filter(|entry| entry.generation == lease.generation);
+        match entry.map(|entry| entry.state) {
+            Some(State::Plain | State::Wide) => self.store(lease.slot, tenant),
+            Some(State::Vacant | State::Everywhere) | None => return Err(StaleLease { lease }),
         }
-    }
-
-    /// Takes a lease back; every copy of it is stale from now on.
-    #[inline]
-    pub(crate) fn remove(&mut self, lease: Lease) -> Result<(), StaleLease> {
-        self.get(lease)?;
-        let slot = &mut self.slots[lease.slot as usize];
-        slot.generation = slot.generation.wrapping_add(1);
-        slot.state = State::Vacant { next: self.vacant };
-        self.vacant = Some(lease.slot);
         Ok(())
     }
 
-    /// Remembers where `lease` may be moved by itself. Bits of CPUs the machine does not have are dropped.
-    #[inline]
-    pub(crate) fn set_affinity(&mut self, lease: Lease, affinity: &CpuSet) {
-        let words = affinity.words();
-        let anywhere = words.len() >= self.present.len()
-            && words.iter().zip(&self.present).all(|(word, present)| word & present == *present);
+    /// The holder of a vector reserved on every CPU, to change; none if `lease` is no such lease.
+    pub(crate) fn notified_mut(&mut self, lease: Lease) -> Option<&mut Notified> {
+        self.get(lease).ok()?;
+        self.notified.get_mut(&lease.slot)
+    }
+
+    /// Takes a lease in force back; every copy of it is stale from now on.
+    #[inline(always)]
+    pub(crate) fn end(&mut self, lease: Lease) {
         let slot = &mut self.slots[lease.slot as usize];
-        slot.reach = if anywhere { Reach::Anywhere } else { Reach::Listed };
-        if slot.reach == Reach::Listed {
-            let width = self.present.len();
-            let stored = &mut self.affinities[lease.slot as usize * width..][..width];
-            for (index, (stored, present)) in stored.iter_mut().zip(&self.present).enumerate() {
-                *stored = words.get(index).copied().unwrap_or(0) & present;
-            }
+        if slot.state == State::Everywhere {
+            self.notified.remove(&lease.slot);
+        }
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.state = State::Vacant;
+        self.vacant.push(lease.slot);
+    }
+
+    /// Remembers where `lease` may be moved by itself. Bits of CPUs the machine does not have are dropped.
+    #[inline(always)]
+    pub(crate) fn set_affinity(&mut self, lease: Lease, affinity: &CpuSet) {
+        let reach = self.reach(affinity);
+        self.slots[lease.slot as usize].reach = reach;
+        if reach == Reach::Listed {
+            self.list_affinity(lease, affinity.words());
+        }
+    }
+
+    #[inline(always)]
+    fn reach(&self, affinity: &CpuSet) -> Reach {
+        let (present, words) = (&self.present, affinity.words());
+        // Without a branch per word: this is done for every lease, and the mask is nearly always all CPUs.
+        let missing = present.iter().zip(words).fold(0, |missing, (present, word)| missing | (present & !word));
+        if missing == 0 && words.len() >= present.len() { Reach::Anywhere } else { Reach::Listed }
+    }
+
+    #[inline]
+    fn list_affinity(&mut self, lease: Lease, words: &[u64]) {
+        let (width, first) = (self.present.len(), lease.slot as usize * self.present.len());
+        if self.affinities.len() < first + width {
+            self.affinities.resize(first + width, 0);
+        }
+        let stored = &mut self.affinities[first..][..width];
+        for (index, (stored, present)) in stored.iter_mut().zip(&self.present).enumerate() {
+            *stored = words.get(index).copied().unwrap_or(0) & present;
         }
     }
 
@@ -192,18 +273,87 @@ impl Leases {
     }
 
     /// All leases, by slot.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Lease, &Tenancy)> {
-        (0u32..).zip(&self.slots).filter_map(|(slot, entry)| match &entry.state {
-            State::Taken(tenancy) => Some((Lease { slot, generation: entry.generation }, tenancy)),
-            State::Vacant { .. } => None,
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Lease, Tenancy<'_>)> {
+        (0u32..).zip(&self.slots).filter_map(|(slot, entry)| {
+            let tenancy = self.tenancy(slot)?;
+            Some((Lease { slot, generation: entry.generation }, tenancy))
         })
     }
 
-    /// What the leases stand for, to change.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Tenancy> {
-        self.slots.iter_mut().filter_map(|entry| match &mut entry.state {
-            State::Taken(tenancy) => Some(tenancy),
-            State::Vacant { .. } => None,
-        })
+    /// The leases that are moving, by slot.
+    pub(crate) fn moving(&self) -> Vec<(Lease, Tenant)> {
+        (0u32..)
+            .zip(&self.wide)
+            .filter_map(|(slot, tenant)| {
+                let entry = &self.slots[slot as usize];
+                let tenant = tenant.filter(|tenant| entry.state == State::Wide && tenant.moving.is_some())?;
+                Some((Lease { slot, generation: entry.generation }, tenant))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lease;
+    use super::Leases;
+    use super::StaleLease;
+    use super::Tenancy;
+    use super::Tenant;
+    use crate::CpuId;
+    use crate::CpuSet;
+    use crate::Owner;
+    use crate::Rank;
+    use crate::SourceKind;
+    use crate::Vector;
+    use crate::seat::Claim;
+    use crate::seat::PlaceId;
+    use crate::seat::Seat;
+    use crate::seat::Standing;
+
+    /// A tenant of the first CPU; a wide one if it came out of a reservation.
+    fn tenant(claim: Claim) -> Tenant {
+        let seat = Seat { place: PlaceId(0), vector: Vector::LOWEST, claim, standing: Standing::Ordered, members: 1 };
+        let (owner, kind) = (Owner::Dom0, SourceKind::EdgeMaskable);
+        Tenant { owner, kind, rank: Rank::Host, target: CpuId(0), seat, moving: None }
+    }
+
+    #[test]
+    fn a_copy_of_an_ended_lease_stays_stale_when_its_slot_is_given_out_again() {
+        let all = CpuSet::first_n(2);
+        for first in [Claim::Free, Claim::Managed] {
+            for second in [Claim::Free, Claim::Managed] {
+                let mut leases = Leases::new(2, 1);
+                let old = leases.insert(&tenant(first), &all);
+                leases.end(old);
+                let stale = StaleLease { lease: old };
+                assert_eq!(leases.set(old, &tenant(second)), Err(stale), "it has ended");
+                let foreign = Lease { generation: old.generation + 1, ..old };
+                assert!(leases.get(foreign).is_err() && leases.plain(foreign).is_none());
+                assert!(leases.set(foreign, &tenant(second)).is_err(), "another allocator's: nobody has the slot");
+                let new = leases.insert(&tenant(second), &all);
+                assert_eq!(new.slot, old.slot);
+                assert!(leases.plain(old).is_none());
+                assert!(leases.get(old).is_err_and(|error| error == stale));
+                assert_eq!(leases.set(old, &tenant(first)), Err(stale), "another has its slot");
+                assert!(matches!(leases.get(new), Ok(Tenancy::Seated(found)) if found == tenant(second)));
+            }
+        }
+    }
+
+    #[test]
+    fn an_affinity_is_kept_however_few_words_it_has() {
+        let mut leases = Leases::new(130, 1);
+        let masks = [CpuSet::first_n(64), CpuSet::first_n(130), CpuSet::new(), CpuSet::single(CpuId(129))];
+        for mask in &masks {
+            let lease = leases.insert(&tenant(Claim::Free), mask);
+            assert_eq!(leases.affinity(lease), *mask);
+            for other in &masks {
+                leases.set_affinity(lease, other);
+                assert_eq!(leases.affinity(lease), *other);
+            }
+        }
+        let beyond = leases.insert(&tenant(Claim::Free), &CpuSet::first_n(200));
+        assert_eq!(leases.affinity(beyond), CpuSet::first_n(130), "CPUs that are not there are dropped");
     }
 }

@@ -28,6 +28,7 @@ mod rank;
 mod retention;
 mod seat;
 mod set;
+mod slot;
 mod source;
 mod topology;
 mod vector;

@@ -19,7 +19,6 @@ use crate::Vector;
 use crate::VectorAllocator;
 use crate::VectorSet;
 use crate::allocator::Offer;
-use crate::lease::Notified;
 use crate::lease::Tenancy;
 use crate::lease::Tenant;
 use crate::seat::Claim;
@@ -63,17 +62,11 @@ impl VectorAllocator {
     /// [`MoveError::InFlight`] while the move before drains; [`MoveError::NoVector`] if there is nowhere to go. The
     /// lease then stays as it was.
     pub fn begin_move(&mut self, lease: Lease, affinity: &CpuSet) -> Result<Move, MoveError> {
-        let tenant = match self.leases.get_mut(lease)? {
-            Tenancy::Seated(tenant) => *tenant,
-            Tenancy::Everywhere(notified) => {
-                let target = renotify(notified, affinity, &self.occupancy.online)
-                    .map_err(|source| MoveError::NoVector { lease, source })?;
-                self.leases.set_affinity(lease, affinity);
-                return Ok(Move::Kept { target });
-            }
+        let Tenancy::Seated(tenant) = self.leases.get(lease)? else {
+            return self.renotify(lease, affinity);
         };
         if let Some(target) = self.reachable(&tenant.seat, tenant.target, affinity) {
-            self.settle(lease, Tenant { target, ..tenant })?;
+            self.leases.set(lease, &Tenant { target, ..tenant })?;
             self.leases.set_affinity(lease, affinity);
             return Ok(Move::Kept { target });
         }
@@ -84,14 +77,17 @@ impl VectorAllocator {
         self.occupancy.take(&offer.seat, tenant.rank);
         let mut from = tenant.seat;
         let old_online = self.occupancy.place(from.place).online & from.members;
-        self.occupancy.vacate(&mut from, !old_online, tenant.rank);
+        if old_online != from.members {
+            self.occupancy.vacate(&mut from, !old_online, tenant.rank);
+        }
         let moving = (old_online != 0).then_some(Moving { from, phase: Phase::Programmed });
-        self.settle(lease, Tenant { target: offer.target, seat: offer.seat, moving, ..tenant })?;
+        self.leases.set(lease, &Tenant { target: offer.target, seat: offer.seat, moving, ..tenant })?;
         self.leases.set_affinity(lease, affinity);
         Ok(Move::Started { vector: offer.seat.vector, target: offer.target, from: tenant.seat.vector })
     }
 
     /// The online CPU of `affinity` where a seat's vector is already taken: the present target if that is one.
+    #[inline(always)]
     pub(crate) fn reachable(&self, seat: &Seat, target: CpuId, affinity: &CpuSet) -> Option<CpuId> {
         let place = self.occupancy.place(seat.place);
         let members = self.occupancy.within(seat.place, place.online & seat.members, affinity);
@@ -100,6 +96,7 @@ impl VectorAllocator {
     }
 
     /// A seat for a tenant that must leave its own: out of the reservations if that is where it came from.
+    #[inline(always)]
     pub(crate) fn offer_again(&mut self, tenant: &Tenant, affinity: &CpuSet) -> Result<Offer, AllocateError> {
         match tenant.seat.claim {
             Claim::Free => self.offer(tenant.rank, affinity),
@@ -107,10 +104,19 @@ impl VectorAllocator {
         }
     }
 
-    /// Stores a tenant's new state.
-    pub(crate) fn settle(&mut self, lease: Lease, tenant: Tenant) -> Result<(), StaleLease> {
-        *self.leases.get_mut(lease)? = Tenancy::Seated(tenant);
-        Ok(())
+    /// Moves a notification: its vector is reserved everywhere, so only the CPUs that use it change.
+    fn renotify(&mut self, lease: Lease, affinity: &CpuSet) -> Result<Move, MoveError> {
+        let notified = self.leases.notified_mut(lease).ok_or(StaleLease { lease })?;
+        let holders = affinity.intersection(&self.occupancy.online);
+        let Some(first) = holders.first() else {
+            let source = AllocateError::NoneOnline { affinity: affinity.clone() };
+            return Err(MoveError::NoVector { lease, source });
+        };
+        let target = if holders.contains(notified.target) { notified.target } else { first };
+        notified.target = target;
+        notified.holders = holders;
+        self.leases.set_affinity(lease, affinity);
+        Ok(Move::Kept { target })
     }
 
     /// Says that the first interrupt has arrived on the new CPU: the old vector is freed on every old CPU but those in
@@ -119,21 +125,20 @@ impl VectorAllocator {
     /// # Errors
     /// [`FinishError`] if the lease is stale or not moving.
     pub fn finish_move(&mut self, lease: Lease, still_pending: &CpuSet) -> Result<Drain, FinishError> {
-        let Tenancy::Seated(tenant @ Tenant { moving: Some(_), .. }) = self.leases.get_mut(lease)? else {
+        let Tenancy::Seated(tenant @ Tenant { rank, moving: Some(Moving { mut from, .. }), .. }) =
+            self.leases.get(lease)?
+        else {
             return Err(FinishError::NotMoving { lease });
         };
-        let mut tenant = *tenant;
-        let mut drain = Drain::Done;
-        tenant.moving = tenant.moving.and_then(|Moving { mut from, .. }| {
-            let waiting = self.occupancy.within(from.place, from.members, still_pending);
-            self.occupancy.vacate(&mut from, !waiting, tenant.rank);
-            (waiting != 0).then(|| {
-                drain = Drain::Waiting(self.holders(&from));
-                Moving { from, phase: Phase::Draining }
-            })
-        });
-        self.settle(lease, tenant)?;
-        Ok(drain)
+        let waiting = self.occupancy.within(from.place, from.members, still_pending);
+        self.occupancy.vacate(&mut from, !waiting, rank);
+        if waiting == 0 {
+            self.leases.set(lease, &Tenant { moving: None, ..tenant })?;
+            return Ok(Drain::Done);
+        }
+        let moving = Some(Moving { from, phase: Phase::Draining });
+        self.leases.set(lease, &Tenant { moving, ..tenant })?;
+        Ok(Drain::Waiting(self.holders(&from)))
     }
 
     /// What Xen's cleanup interrupt does on `cpu`: frees every vector there that a finished move or a release left
@@ -151,29 +156,18 @@ impl VectorAllocator {
             freed += 1;
         }
         self.orphans.retain(|(seat, _)| seat.members != 0);
-        for tenancy in self.leases.iter_mut() {
-            if let Tenancy::Seated(tenant) = tenancy
-                && let Some(Moving { from, phase: Phase::Draining }) = &mut tenant.moving
+        for (lease, mut tenant) in self.leases.moving() {
+            if let Some(Moving { from, phase: Phase::Draining }) = &mut tenant.moving
                 && drains(from)
             {
                 self.occupancy.vacate(from, bit, tenant.rank);
                 freed += 1;
-                if from.members == 0 {
-                    tenant.moving = None;
-                }
+                tenant.moving = tenant.moving.filter(|old| old.from.members != 0);
+                // The lease was listed just now, so it is in force.
+                let stored = self.leases.set(lease, &tenant);
+                debug_assert_eq!(stored, Ok(()));
             }
         }
         freed
     }
-}
-
-/// Moves a notification: its vector is reserved everywhere, so only the CPUs that use it change.
-fn renotify(notified: &mut Notified, affinity: &CpuSet, online: &CpuSet) -> Result<CpuId, AllocateError> {
-    let holders = affinity.intersection(online);
-    let Some(first) = holders.first() else {
-        return Err(AllocateError::NoneOnline { affinity: affinity.clone() });
-    };
-    notified.target = if holders.contains(notified.target) { notified.target } else { first };
-    notified.holders = holders;
-    Ok(notified.target)
 }

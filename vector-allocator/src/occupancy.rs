@@ -75,6 +75,20 @@ pub(crate) enum Counted {
     Yes,
 }
 
+/// The only member of a mask, if it has no other.
+#[inline(always)]
+fn only_member(mask: &[u64]) -> Option<usize> {
+    let first = mask.iter().position(|word| *word != 0)?;
+    let is_alone = mask[first] & (mask[first] - 1) == 0 && mask[first + 1..].iter().all(|word| *word == 0);
+    is_alone.then(|| first * 64 + mask[first].trailing_zeros() as usize)
+}
+
+/// The place at an index of the table.
+#[expect(clippy::cast_possible_truncation, reason = "there are at most `Levels::MAX_PLACES`")]
+const fn id(index: usize) -> PlaceId {
+    PlaceId(index as u16)
+}
+
 impl Occupancy {
     pub(crate) fn new(layout: &VectorLayout, model: DestinationModel, cpus: u32, policy: Policy) -> Self {
         let width = model.cluster(CpuId::BOOT).1;
@@ -103,7 +117,7 @@ impl Occupancy {
             online: CpuSet::new(),
             held: vec![VectorSet::EMPTY; held],
             bands: vec![Bands::EMPTY; bands],
-            levels: Levels::new(places.len()),
+            levels: Levels::new(),
             mask: vec![0; places.len().div_ceil(64)],
             places,
         }
@@ -116,7 +130,8 @@ impl Occupancy {
     /// The place of `cpu`.
     pub(crate) fn place_of(&self, cpu: CpuId) -> PlaceId {
         let (first, width) = self.model.cluster(cpu);
-        PlaceId(first.0 / width)
+        // A host has at most 4096 CPUs; there is no place for one beyond.
+        PlaceId(u16::try_from(first.0 / width).unwrap_or(u16::MAX))
     }
 
     /// The bit of `cpu` among its place's members.
@@ -126,15 +141,19 @@ impl Occupancy {
 
     /// Of `members` of a place, those in `mask`.
     pub(crate) fn within(&self, id: PlaceId, members: u64, mask: &CpuSet) -> u64 {
-        let first = self.place(id).first;
-        cpu_ids(first, members).filter(|cpu| mask.contains(*cpu)).fold(0, |all, cpu| all | 1 << (cpu.0 - first.0))
+        members & mask.window(self.place(id).first)
     }
 
-    /// The online place with the most vectors left, the first of equals, among those of `mask` that `suits`; by the
-    /// rule of Linux's `matrix_find_best_cpu`.
-    pub(crate) fn emptiest(&mut self, mask: &CpuSet, suits: impl Fn(&Self, PlaceId) -> bool) -> Option<PlaceId> {
+    /// The online place with the most vectors left, the first of equals, among those of `mask` for which `pick` has
+    /// something, and that; by the rule of Linux's `matrix_find_best_cpu`.
+    #[inline(always)]
+    pub(crate) fn emptiest<T>(
+        &mut self,
+        mask: &CpuSet,
+        pick: impl Fn(&Self, PlaceId) -> Option<T>,
+    ) -> Option<(PlaceId, T)> {
         if self.model == DestinationModel::Physical {
-            return self.emptiest_of(mask.words(), suits);
+            return self.emptiest_of(mask.words(), pick);
         }
         let mut places = core::mem::take(&mut self.mask);
         places.fill(0);
@@ -142,30 +161,50 @@ impl Occupancy {
             let index = self.place_of(cpu).index();
             places[index / 64] |= 1 << (index % 64);
         }
-        let best = self.emptiest_of(&places, suits);
+        let best = self.emptiest_of(&places, pick);
         self.mask = places;
         best
     }
 
+    #[inline(always)]
+    fn emptiest_of<T>(&self, mask: &[u64], pick: impl Fn(&Self, PlaceId) -> Option<T>) -> Option<(PlaceId, T)> {
+        if let Some(only) = only_member(mask) {
+            let place = self.places.get(only).filter(|place| place.online != 0 && place.available > 0);
+            return place.and_then(|_| pick(self, id(only)).map(|picked| (id(only), picked)));
+        }
+        let top = self.levels.below(LEVELS)?;
+        match self.first_on(top, mask, &pick) {
+            None if mask.iter().map(|word| word.count_ones()).sum::<u32>() > NARROW => self.by_level(top, mask, pick),
+            None => self.one_by_one(mask, pick),
+            found => found,
+        }
+    }
+
+    /// The first place of `mask` on a level for which `pick` has something.
+    #[inline(always)]
+    fn first_on<T>(
+        &self,
+        level: usize,
+        mask: &[u64],
+        pick: impl Fn(&Self, PlaceId) -> Option<T>,
+    ) -> Option<(PlaceId, T)> {
+        self.levels.find(level, mask, |index| pick(self, id(index))).map(|(index, picked)| (id(index), picked))
+    }
+
+    /// The best place below a level, by level.
+    fn by_level<T>(
+        &self,
+        top: usize,
+        mask: &[u64],
+        pick: impl Fn(&Self, PlaceId) -> Option<T>,
+    ) -> Option<(PlaceId, T)> {
+        let lower = core::iter::successors(self.levels.below(top), |level| self.levels.below(*level));
+        lower.into_iter().find_map(|level| self.first_on(level, mask, &pick))
+    }
+
+    /// The best place, by looking at every one of a narrow mask.
     #[inline]
-    fn emptiest_of(&self, mask: &[u64], suits: impl Fn(&Self, PlaceId) -> bool) -> Option<PlaceId> {
-        let id = |index: usize| u32::try_from(index).map(PlaceId).ok();
-        let on = |level: usize| {
-            self.levels.find(level, mask, |index| id(index).is_some_and(|place| suits(self, place))).and_then(id)
-        };
-        let mut level = self.levels.below(LEVELS)?;
-        if let Some(found) = on(level) {
-            return Some(found);
-        }
-        if mask.iter().map(|word| word.count_ones()).sum::<u32>() > NARROW {
-            while let Some(next) = self.levels.below(level) {
-                level = next;
-                if let Some(found) = on(level) {
-                    return Some(found);
-                }
-            }
-            return None;
-        }
+    fn one_by_one<T>(&self, mask: &[u64], pick: impl Fn(&Self, PlaceId) -> Option<T>) -> Option<(PlaceId, T)> {
         let mut best = None;
         let mut most = 0;
         for (index, word) in mask.iter().enumerate() {
@@ -173,9 +212,9 @@ impl Occupancy {
                 let Some(place) = self.places.get(index * 64 + bit) else { break };
                 if place.online != 0
                     && place.available > most
-                    && let Some(candidate) = id(index * 64 + bit).filter(|candidate| suits(self, *candidate))
+                    && let Some(picked) = pick(self, id(index * 64 + bit))
                 {
-                    (best, most) = (Some(candidate), place.available);
+                    (best, most) = (Some((id(index * 64 + bit), picked)), place.available);
                 }
             }
         }
@@ -217,7 +256,7 @@ impl Occupancy {
         }
         seat.members &= !members;
         match seat.claim {
-            Claim::Free if seat.members == 0 => self.release_if_unheld(seat),
+            Claim::Free if seat.members == 0 => self.release_if_unheld(seat.place, seat.vector),
             Claim::Free => {}
             Claim::Managed if seat.members == 0 => {
                 self.places[seat.place.index()].reserved.insert(seat.vector);
@@ -230,34 +269,38 @@ impl Occupancy {
         }
     }
 
-    #[inline]
-    fn release_if_unheld(&mut self, seat: &Seat) {
-        let place = &mut self.places[seat.place.index()];
-        if self.held.is_empty() {
-            if place.free.insert(seat.vector) {
-                self.recount(seat.place, 1);
-            }
-            return;
+    /// Gives up the seat of a plain tenant: a free vector of the first member of its place, in order.
+    #[inline(always)]
+    pub(crate) fn vacate_plain(&mut self, id: PlaceId, vector: Vector, rank: Rank) {
+        let (claim, standing) = (Claim::Free, Standing::Ordered);
+        self.vacate(&mut Seat { place: id, vector, claim, standing, members: 1 }, u64::MAX, rank);
+    }
+
+    #[inline(always)]
+    fn release_if_unheld(&mut self, id: PlaceId, vector: Vector) {
+        let is_held = !self.held.is_empty() && self.is_held(id, vector);
+        if !is_held && self.places[id.index()].free.insert(vector) {
+            self.recount(id, 1);
         }
-        let held = cpu_ids(place.first, place.online)
-            .any(|cpu| self.held.get(cpu.index()).is_some_and(|held| held.contains(seat.vector)));
-        if !held && self.places[seat.place.index()].free.insert(seat.vector) {
-            self.recount(seat.place, 1);
-        }
+    }
+
+    /// Whether a vector is taken on an online member of a cluster.
+    fn is_held(&self, id: PlaceId, vector: Vector) -> bool {
+        let place = self.place(id);
+        cpu_ids(place.first, place.online)
+            .any(|cpu| self.held.get(cpu.index()).is_some_and(|held| held.contains(vector)))
     }
 
     /// Counts `change` more vectors left and keeps the place on its level.
     #[inline(always)]
     pub(crate) fn recount(&mut self, id: PlaceId, change: i32) {
         let place = &mut self.places[id.index()];
-        if place.counted == Counted::NotYet {
-            return;
-        }
-        let before = place.available;
-        place.available = before.saturating_add_signed(change);
+        let (before, after) = (place.available, place.available.saturating_add_signed(change));
         if place.online != 0 {
-            let after = place.available;
+            place.available = after;
             self.levels.shift(id.index(), before, after);
+        } else if place.counted == Counted::Yes {
+            place.available = after;
         }
     }
 

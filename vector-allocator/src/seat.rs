@@ -9,12 +9,17 @@ use crate::levels::Ascending;
 
 /// A place's index: a CPU with physical destinations, a cluster with logical ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PlaceId(pub(crate) u32);
+pub(crate) struct PlaceId(pub(crate) u16);
 
 impl PlaceId {
     /// The number as an index into the table of places.
     pub(crate) const fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// The first CPU of the place, where places have `width` CPUs.
+    pub(crate) const fn first(self, width: u32) -> CpuId {
+        CpuId(self.0 as u32 * width)
     }
 }
 

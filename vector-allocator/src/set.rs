@@ -79,26 +79,47 @@ impl VectorSet {
     /// The member every other one outranks.
     #[must_use]
     pub const fn lowest(&self) -> Option<Vector> {
-        let mut i = 0;
-        while i < 4 {
-            let word = self.words()[i];
-            if word != 0 {
-                return at(i, word.trailing_zeros());
-            }
-            i += 1;
-        }
-        None
+        // In which word it is no processor foresees, so all four are looked at, without a branch.
+        let w = self.words();
+        let (mut i, mut word) = (3, w[3]);
+        (i, word) = if w[2] != 0 { (2, w[2]) } else { (i, word) };
+        (i, word) = if w[1] != 0 { (1, w[1]) } else { (i, word) };
+        (i, word) = if w[0] != 0 { (0, w[0]) } else { (i, word) };
+        if word == 0 { None } else { at(i, word.trailing_zeros()) }
     }
 
     /// The member that outranks every other one.
     #[must_use]
     pub const fn highest(&self) -> Option<Vector> {
-        let mut i = 4;
-        while i > 0 {
-            i -= 1;
-            let word = self.words()[i];
-            if word != 0 {
-                return at(i, 63 - word.leading_zeros());
+        let w = self.words();
+        let (mut i, mut word) = (0, w[0]);
+        (i, word) = if w[1] != 0 { (1, w[1]) } else { (i, word) };
+        (i, word) = if w[2] != 0 { (2, w[2]) } else { (i, word) };
+        (i, word) = if w[3] != 0 { (3, w[3]) } else { (i, word) };
+        if word == 0 { None } else { at(i, 63 - word.leading_zeros()) }
+    }
+
+    /// The lowest member whose number is at least `index`, which may be past all.
+    pub(crate) fn lowest_from(&self, index: usize) -> Option<Vector> {
+        let mut above = u64::MAX << (index % 64);
+        for (word, bits) in self.words().iter().enumerate().skip(index / 64) {
+            if bits & above != 0 {
+                return at(word, (bits & above).trailing_zeros());
+            }
+            above = u64::MAX;
+        }
+        None
+    }
+
+    /// The highest member whose number is below `index`, which may be past all.
+    pub(crate) fn highest_below(&self, index: usize) -> Option<Vector> {
+        for (word, bits) in self.words().iter().enumerate().rev() {
+            let below = match index.saturating_sub(64 * word) {
+                count @ 0..64 => bits & ((1 << count) - 1),
+                _ => *bits,
+            };
+            if below != 0 {
+                return at(word, 63 - below.leading_zeros());
             }
         }
         None
@@ -199,7 +220,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_set_agrees_with_a_plain_tree_of_numbers(a in any::<[u64; 4]>(), b in any::<[u64; 4]>(), bound in 16u8..) {
+        fn a_set_agrees_with_a_plain_tree_of_numbers(
+            a in any::<[u64; 4]>(), b in any::<[u64; 4]>(), bound in 16u8.., index in 0u16..=256
+        ) {
             let (x, mx) = both(a);
             let (y, my) = both(b);
             let bound_vector = Vector::new(bound).unwrap();
@@ -211,6 +234,10 @@ mod tests {
             assert_eq!(numbers(&x.union(&y)), mx.union(&my).copied().collect::<Vec<_>>());
             assert_eq!(numbers(&x.intersection(&y)), mx.intersection(&my).copied().collect::<Vec<_>>());
             assert_eq!(numbers(&x.difference(&y)), mx.difference(&my).copied().collect::<Vec<_>>());
+            let from = mx.iter().copied().find(|number| u16::from(*number) >= index);
+            let under = mx.iter().copied().rfind(|number| u16::from(*number) < index);
+            assert_eq!(x.lowest_from(index.into()).map(Vector::number), from);
+            assert_eq!(x.highest_below(index.into()).map(Vector::number), under);
             assert_eq!(numbers(&x.below(bound_vector)), mx.range(..bound).copied().collect::<Vec<_>>());
             assert_eq!(numbers(&x.above(bound_vector)), mx.iter().copied().filter(|n| *n > bound).collect::<Vec<_>>());
         }

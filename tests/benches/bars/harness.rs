@@ -11,7 +11,9 @@ use rustix::time::clock_gettime;
 const SLICE_NS: f64 = 1_000_000.0;
 /// Rounds of a full measurement.
 const ROUNDS: usize = 41;
-/// Rounds of `--quick`: enough to see a bar missed by far.
+/// What asks for a short measurement.
+pub(crate) const QUICK: &str = "--quick";
+/// Rounds of a short one: enough to see a bar missed by far.
 const QUICK_ROUNDS: usize = 7;
 
 /// A promise about speed or size with what was measured.
@@ -79,9 +81,10 @@ impl Bar {
 impl fmt::Display for Bar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.passes() { "pass" } else { "fail" };
+        let short = |bound: f64| (bound * 1000.0).round() / 1000.0;
         match self.limit {
-            Limit::AtLeast(bound) => write!(f, "BAR {} {:.3} >={bound} {verdict}", self.id, self.measured),
-            Limit::AtMost(bound) => write!(f, "BAR {} {:.3} <={bound} {verdict}", self.id, self.measured),
+            Limit::AtLeast(bound) => write!(f, "BAR {} {:.3} >={} {verdict}", self.id, self.measured, short(bound)),
+            Limit::AtMost(bound) => write!(f, "BAR {} {:.3} <={} {verdict}", self.id, self.measured, short(bound)),
             Limit::Report => write!(f, "REPORT {} {:.3}", self.id, self.measured),
         }
     }
@@ -144,6 +147,11 @@ impl Times {
     pub(crate) fn ratio(&self, slow: Lane, fast: Lane) -> f64 {
         median(self.rounds.iter().map(|row| row[slow.0] / row[fast.0]))
     }
+
+    /// By how much longer `slow` takes for an operation than `fast`, ns.
+    pub(crate) fn excess(&self, slow: Lane, fast: Lane) -> f64 {
+        median(self.rounds.iter().map(|row| row[slow.0] - row[fast.0]))
+    }
 }
 
 /// The middle value; not a number if there is none.
@@ -155,7 +163,7 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 /// Whether the command line asks for a short measurement.
 pub(crate) fn is_quick() -> bool {
-    std::env::args().any(|argument| argument == "--quick")
+    std::env::args().any(|argument| argument == QUICK)
 }
 
 fn rounds() -> usize {
