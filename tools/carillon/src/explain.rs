@@ -1,5 +1,6 @@
 //! `carillon explain`: vectors, delivery paths, costs, terms, and how to record a host.
 
+use carillon_machine::CostInfo;
 use carillon_machine::Costs;
 use hypervisor_lib::fabric::DomainFeatures;
 use hypervisor_lib::fabric::DomainKind;
@@ -49,10 +50,33 @@ struct Explanation {
     /// To be typed as they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     commands: Vec<String>,
+    /// What steps of the simulated machine take.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    costs: Vec<CostRow>,
     sources: Vec<String>,
 }
 
+/// What a step takes, unless a scenario sets it.
+#[derive(Debug, Serialize)]
+struct CostRow {
+    name: &'static str,
+    value: u64,
+    unit: &'static str,
+    source: &'static str,
+}
+
 impl Explanation {
+    /// One of a sentence.
+    fn plain(title: &str, sentence: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            paragraphs: vec![sentence.to_owned()],
+            commands: Vec::new(),
+            costs: Vec::new(),
+            sources: Vec::new(),
+        }
+    }
+
     /// Writes it to a page.
     fn show(&self, page: &mut Page) {
         page.title(&self.title);
@@ -62,6 +86,9 @@ impl Explanation {
         for command in &self.commands {
             page.verbatim(Tone::Plain, &format!("    {command}"));
         }
+        let row =
+            |cost: &CostRow| vec![cost.name.into(), format!("{} {}", cost.value, cost.unit).into(), cost.source.into()];
+        page.table(&["step", "takes", "from"], self.costs.iter().map(row).collect());
         for source in &self.sources {
             page.line(Tone::Faint, &format!("  [{source}]"));
         }
@@ -165,6 +192,7 @@ fn vector(number: u8) -> Result<Explanation, Failure> {
         title: format!("vector {vector}"),
         paragraphs,
         commands: Vec::new(),
+        costs: Vec::new(),
         sources: vec!["SDM vol. 3A, 11.8.3.1".into(), "xen/arch/x86/include/asm/irq-vectors.h".into()],
     })
 }
@@ -192,6 +220,7 @@ fn path(asked: &str) -> Option<Explanation> {
         title: format!("delivery path: {asked}"),
         paragraphs: routes.iter().map(|(who, route)| format!("  • {who} → {route}")).collect(),
         commands: Vec::new(),
+        costs: Vec::new(),
         sources: vec![
             "xen: arch/x86/pci/xen.c (Linux), drivers/passthrough/vtd/intremap.c, CPUID leaf 0x40000004".into(),
         ],
@@ -203,6 +232,7 @@ fn paths() -> Explanation {
         title: "delivery paths".into(),
         paragraphs: all_routes().iter().map(|(who, route)| format!("  • {who} → {route}")).collect(),
         commands: Vec::new(),
+        costs: Vec::new(),
         sources: vec![
             "xen: arch/x86/pci/xen.c (Linux), drivers/passthrough/vtd/intremap.c, CPUID leaf 0x40000004".into(),
         ],
@@ -231,13 +261,15 @@ fn all_routes() -> Vec<(String, Route)> {
 }
 
 fn costs() -> Explanation {
-    let mut paragraphs = vec![
-        "What each step of the simulated machine takes; a scenario or --cost NAME=NS sets another value.".to_owned(),
-    ];
-    for cost in Costs::table() {
-        paragraphs.push(format!("  • {} = {} {}: {}", cost.name, cost.default.0, cost.unit, cost.source));
+    let cost =
+        |info: &CostInfo| CostRow { name: info.name, value: info.default.0, unit: info.unit, source: info.source };
+    Explanation {
+        costs: Costs::table().iter().map(cost).collect(),
+        ..Explanation::plain(
+            "costs",
+            "What each step of the simulated machine takes; a scenario's `costs_ns` or --cost NAME=NS sets another value.",
+        )
     }
-    Explanation { title: "costs".into(), paragraphs, commands: Vec::new(), sources: Vec::new() }
 }
 
 /// The book's page: the commands stand there.
@@ -257,6 +289,7 @@ fn dumps() -> Explanation {
             "Then: carillon inspect --from my-host".to_owned(),
         ],
         commands,
+        costs: Vec::new(),
         sources: vec!["xl(1), xentrace(8), docs/src/how-to/record-a-host.md".into()],
     }
 }
@@ -279,6 +312,7 @@ fn term(asked: &str) -> Result<Vec<Explanation>, Failure> {
             },
             paragraphs: vec![term.text],
             commands: Vec::new(),
+            costs: Vec::new(),
             sources: vec![term.source],
         })
         .collect())
@@ -312,6 +346,7 @@ fn contents() -> Result<Explanation, Failure> {
             format!("A term: {}", terms.join(", ")),
         ],
         commands: Vec::new(),
+        costs: Vec::new(),
         sources: Vec::new(),
     })
 }
