@@ -3,7 +3,7 @@
 //! A [`Scenario`] is plain data, read from a file, shipped with the program or built from a recorded host. It is checked
 //! and turned into a machine by [`Scenario::setup`].
 
-mod fault;
+pub(crate) mod fault;
 mod layout;
 mod lease;
 mod mask;
