@@ -8,7 +8,8 @@
 //!                                ├──► APIC not virtualized, PIRQs off ───────────► SoftwareApic
 //!                                ├──► virtualized, IOMMU posts, one destination ─► Posted
 //!                                └──► virtualized otherwise ─────────────────────► Remapped
-//!         ───────────► device INTx ─────────────────────────────────────────────► LevelInjected
+//! HVM ───────────────► device INTx, PIRQs on ───────────────────────────────────► PirqEvent
+//! HVM/PVH ───────────► device INTx otherwise ───────────────────────────────────► LevelInjected
 //! any ───────────────► another domain, a VIRQ, a vCPU ──────────────────────────► Event
 //! HVM ───────────────► an emulated device ──────────────────────────────────────► DeviceModel
 //! ```
@@ -107,6 +108,9 @@ pub enum Reason {
     NoApic,
     /// PIRQs are on and the APIC is not virtualized in the guest's mode.
     PirqsWithoutApicv,
+    /// PIRQs are on, and a guest that has them registers every line as one, whatever its APIC (Linux:
+    /// `arch/x86/pci/xen.c`).
+    PirqForEveryLine,
     /// Neither PIRQs nor a virtualized APIC.
     NeitherPirqsNorApicv,
     /// The IOMMU does not post.
@@ -131,6 +135,7 @@ pub const fn classify(features: DomainFeatures, signal: Signal) -> Route {
         (Signal::Virtual, _) => (Path::Event, Reason::NothingPhysical),
         (Signal::Emulated, _) => (Path::DeviceModel, Reason::EmulatedDevice),
         (_, DomainKind::Pv) => (Path::PirqEvent, Reason::NoApic),
+        (Signal::DeviceIntx, DomainKind::Hvm) if features.pirqs => (Path::PirqEvent, Reason::PirqForEveryLine),
         (Signal::DeviceIntx, _) => (Path::LevelInjected, Reason::LevelLine),
         (Signal::DeviceMsi | Signal::DeviceMsiMulticast, _) => match (features.apic_virtualized, features.pirqs) {
             (false, true) => (Path::PirqEvent, Reason::PirqsWithoutApicv),
@@ -176,6 +181,7 @@ impl fmt::Display for Reason {
             Self::PirqsWithoutApicv => {
                 "the domain may map physical IRQs and its APIC is not virtualized in the mode it uses"
             }
+            Self::PirqForEveryLine => "a guest that may map physical IRQs takes every line as one, whatever its APIC",
             Self::NeitherPirqsNorApicv => "hvm_pirq is off and the APIC is not virtualized in the mode the guest uses",
             Self::PostingOff => "the APIC is virtualized, but iommu=intpost is off",
             Self::SeveralDestinations => "the IOMMU posts only to a single vCPU, and this one has several destinations",
@@ -200,6 +206,8 @@ mod tests {
     use super::DomainFeatures;
     use super::DomainKind;
     use super::Path;
+    use super::Reason;
+    use super::Route;
     use super::Signal;
     use super::classify;
 
@@ -256,6 +264,18 @@ mod tests {
             for signal in [Signal::DeviceMsi, Signal::DeviceMsiMulticast, Signal::DeviceIntx] {
                 assert_eq!(classify(domain, signal).path, Path::PirqEvent);
             }
+        }
+    }
+
+    #[test]
+    fn a_line_is_an_event_to_an_hvm_guest_with_pirqs_and_a_virtual_line_to_all_others() {
+        for domain in all_domains().into_iter().filter(|d| d.kind != DomainKind::Pv) {
+            let route = classify(domain, Signal::DeviceIntx);
+            let expected = match domain.kind == DomainKind::Hvm && domain.pirqs {
+                true => Route { path: Path::PirqEvent, reason: Reason::PirqForEveryLine },
+                false => Route { path: Path::LevelInjected, reason: Reason::LevelLine },
+            };
+            assert_eq!(route, expected, "{domain:?}");
         }
     }
 

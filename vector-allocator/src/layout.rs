@@ -23,7 +23,8 @@ pub struct XenLayout {
     pub pv: bool,
     /// `CONFIG_PV32`: 0x82 is the 32-bit hypercall gate.
     pub pv32: bool,
-    /// The HPET broadcast interrupt keeps 0x30 (released when no CPU needs it).
+    /// The HPET broadcast interrupt keeps 0x30: newer versions do, from 4.21 on at the earliest, and release it when no CPU
+    /// needs it. Xen 4.17 has no such vector.
     pub hpet_broadcast: bool,
 }
 

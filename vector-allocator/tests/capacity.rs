@@ -284,3 +284,65 @@ fn numbers_from_a_damaged_file_are_answered_without_panic() {
     request.holder.vcpus = 0;
     assert!(!capacity(&request).fits());
 }
+
+#[test]
+fn dom0s_irqs_follow_its_vcpus_where_they_are_fewer_than_the_bits_of_the_cpus() {
+    let available = |cpus: u32, vcpus: u32, gsis: u32, nr_irqs: Option<u32>| {
+        let mut request = request(cpus, 8);
+        request.holder.domains = Domains::Dom0;
+        request.holder.vcpus = vcpus;
+        (request.host.gsis, request.host.nr_irqs) = (gsis, nr_irqs);
+        limit(&request, LimitKind::DomainIrqs).1
+    };
+    assert_eq!(available(64, 2, 24, None), 2 * 208);
+    assert_eq!(available(64, 7, 24, None), 7 * 208);
+    assert_eq!(available(64, 64, 24, None), 7 * 208, "64 has seven bits");
+    assert_eq!(available(1, 1, 24, None), 208 - 24, "one CPU's interrupts are all there are");
+    assert_eq!(available(64, 4, 24, Some(500)), 500 - 24);
+    assert_eq!(available(64, 4, 32_000, None), 32_768 - 32_000, "a page has 32768 bits");
+}
+
+#[test]
+fn three_hundred_cpus_by_physical_destinations_need_interrupt_remapping_and_are_told_so() {
+    let mut request = request(300, 4);
+    request.host.model = DestinationModel::Physical;
+    let answer = capacity(&request);
+    assert_eq!(answer.largest_queues, None);
+    let binding = answer.binding().unwrap().to_string();
+    assert!(binding.ends_with("CPUs with higher APIC ids need interrupt remapping: iommu=intremap"), "{binding}");
+    request.host.destination = MsiDestination::Remapped;
+    assert!(capacity(&request).fits());
+}
+
+/// A remedy above what Xen's 32 bits or a domain's ports hold would be none.
+#[test]
+fn every_limit_that_is_not_met_has_a_remedy_that_xen_accepts_or_says_that_there_is_none() {
+    let mut unmet = BTreeSet::new();
+    for queues in [40, 3000, 200_000, u32::MAX] {
+        for count in [1, 64, u32::MAX] {
+            for (guests, signal, abi) in [
+                (Domains::Dom0, Signal::MsiX, EventAbi::Fifo),
+                (Domains::Guests(3), Signal::Msi, EventAbi::TwoLevel64),
+                (Domains::Guests(u32::MAX), Signal::MsiX, EventAbi::Fifo),
+            ] {
+                let mut request = request(300, queues);
+                request.devices.count = count;
+                request.devices.signal = signal;
+                request.holder.domains = guests;
+                request.holder.arrival = Arrival::EventChannels(abi);
+                for limit in capacity(&request).limits.into_iter().filter(|limit| !limit.is_met()) {
+                    let remedy = limit.remedy.clone().unwrap_or_else(|| panic!("{limit} has no remedy"));
+                    let numbers = remedy.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+                    for number in numbers {
+                        assert!(number.parse::<u32>().is_ok(), "{limit}");
+                    }
+                    if limit.kind == LimitKind::EventChannels || limit.kind == LimitKind::EventPorts {
+                        assert_eq!(remedy.starts_with("cannot be reached"), limit.needed > 131_071, "{limit}");
+                    }
+                    unmet.insert(limit.kind.to_string());
+                }
+            }
+        }
+    }
+    assert_eq!(unmet.len(), 7, "{unmet:?}");
+}

@@ -230,7 +230,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 fn equal_seeds_give_equal_runs_and_other_seeds_other_ones() {
     let hash = |seed| {
         let args = ["simulate", "retention", "--for", "20ms", "--policy", "recorded", "--json", "--seed", seed];
-        json(&args, 0)[0]["runs"][0]["trace_hash"].as_u64().unwrap()
+        json(&args, 0)[0]["runs"][0]["trace_hash"].as_str().unwrap().to_owned()
     };
     assert_eq!(hash("7"), hash("7"));
     assert_ne!(hash("7"), hash("8"));

@@ -12,6 +12,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use carillon_machine::VcpuRef;
@@ -86,10 +87,27 @@ impl Replayed {
         let duration = if activity.duration_ns == 0 { UNTRACED_NS } else { activity.duration_ns };
         let facts = host.sources();
         let lines = host.irqs.irqs.iter().zip(&facts);
-        let sources = lines.flat_map(|(irq, facts)| self.sources(host, irq, facts, &activity, &layout));
+        let mut sources = Vec::new();
+        let mut taken = BTreeSet::new();
+        for (irq, facts) in lines {
+            let mut sharers = self.sources(host, irq, facts, &activity, &layout);
+            // A vector that an IRQ before it holds on one of its CPUs cannot serve both: the host's policy leases another.
+            let places = |source: &Source| {
+                let holders = model.holders(CpuId(source.cpu.unwrap_or(0)), &online);
+                let places: Vec<_> = holders.iter().map(|cpu| (source.vector, cpu)).collect();
+                places
+            };
+            let places = sharers.first().map(places).unwrap_or_default();
+            if places.iter().any(|place| taken.contains(place)) {
+                sharers.iter_mut().for_each(|source| (source.vector, source.held) = (None, None));
+            } else {
+                taken.extend(places);
+            }
+            sources.append(&mut sharers);
+        }
         Scenario {
             name: host.name.clone(),
-            about: format!("The recorded host {}, {} times as fast as it was recorded.", host.name, self.speedup),
+            about: self.about(host, &activity),
             expect: Vec::new(),
             policy: VectorPolicy::Recorded,
             engine: Engine::AsIs,
@@ -108,8 +126,19 @@ impl Replayed {
                 scheduler: scheduler(host),
             },
             costs_ns: std::collections::BTreeMap::new(),
-            sources: sources.collect(),
+            sources,
             domains: host.domain_ids().into_iter().map(|id| domain(host, &activity, id, &online)).collect(),
+        }
+    }
+
+    /// What of the host is replayed.
+    fn about(&self, host: &HostSnapshot, activity: &Activity) -> String {
+        match (activity.duration_ns, self.speedup.get()) {
+            (0, _) => {
+                format!("The recorded host {}; no trace of it was recorded, so its sources are silent.", host.name)
+            }
+            (_, 1) => format!("The recorded host {}, as fast as it was recorded.", host.name),
+            (_, speedup) => format!("The recorded host {}, {speedup} times as fast as it was recorded.", host.name),
         }
     }
 

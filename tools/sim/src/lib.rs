@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod from_host;
+mod hex;
 pub mod import;
 mod random;
+mod regular_file;
 pub mod report;
 mod result;
 mod runner;

@@ -20,7 +20,8 @@ pub struct RunResult {
     pub duration_ns: u64,
     /// How many events the engine ran.
     pub events: u64,
-    /// A hash of every fact in order: equal seeds give equal hashes.
+    /// A hash of every fact in order: equal seeds give equal hashes. In JSON 16 hexadecimal digits.
+    #[serde(with = "crate::hex")]
     pub trace_hash: u64,
     /// How many CPUs.
     pub cpus: u32,

@@ -3,7 +3,7 @@
 //! A [`Scenario`] is plain data, read from a file, shipped with the program or built from a recorded host. It is checked
 //! and turned into a machine by [`Scenario::setup`].
 
-mod fault;
+pub(crate) mod fault;
 mod layout;
 mod lease;
 mod mask;
@@ -14,13 +14,15 @@ mod shipped;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
+use std::io;
+use std::io::Read as _;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::Workload;
+use crate::regular_file;
 
 pub use fault::Fault;
 pub use fault::Place;
@@ -31,6 +33,9 @@ pub use layout::VectorRanges;
 pub use mask::CpuMask;
 pub use setup::Setup;
 pub use shipped::Shipped;
+
+/// The largest file of a scenario, bytes.
+const LARGEST: u64 = 16 << 20;
 
 /// A machine, what runs on it, and for how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -372,11 +377,11 @@ impl Scenario {
     /// Reads a scenario from a file.
     ///
     /// # Errors
-    /// [`ScenarioError`] when the file cannot be read, or as [`parse`](Self::parse).
+    /// [`ScenarioError`] when the file is no regular file, is above 16 MiB or cannot be read, or as [`parse`](Self::parse).
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
         let file = path.display().to_string();
-        let text = fs::read_to_string(path);
-        Self::parse(&file, &text.map_err(|error| ScenarioError::Read { file: file.clone(), error })?)
+        let text = text_of(path).map_err(|error| ScenarioError::Read { file: file.clone(), error })?;
+        Self::parse(&file, &text)
     }
 
     /// Reads a scenario from text; `file` names it in errors. What it says is checked to the last number: a scenario that
@@ -411,6 +416,16 @@ impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// The text of a scenario's file.
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    regular_file::open_to_read(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {LARGEST} bytes")));
+    }
+    Ok(text)
 }
 
 fn one() -> f64 {

@@ -47,7 +47,9 @@ pub struct Sweep {
 /// One combination.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// The scenario's fingerprint: points of another scenario are other points.
+    /// The scenario's fingerprint: points of another scenario, or of another version of the program, are other points. In
+    /// JSON 16 hexadecimal digits.
+    #[serde(with = "crate::hex")]
     pub scenario: u64,
     /// Where the vectors come from.
     pub policy: VectorPolicy,
@@ -131,15 +133,16 @@ pub struct SweepProgress {
 }
 
 impl Sweep {
-    /// Every point, in the order of the file.
+    /// Every point once, in the order of the file.
     #[must_use]
     pub fn points(&self) -> Vec<Point> {
         let scenario = store::fingerprint(&self.scenario);
+        let (loads, seeds) = (each_once(&self.loads), each_once(&self.seeds));
         let mut points = Vec::new();
-        for &policy in &self.policies {
-            for &engine in &self.engines {
-                for &load in &self.loads {
-                    points.extend(self.seeds.iter().map(|&seed| Point { scenario, policy, engine, load, seed }));
+        for policy in each_once(&self.policies) {
+            for engine in each_once(&self.engines) {
+                for &load in &loads {
+                    points.extend(seeds.iter().map(|&seed| Point { scenario, policy, engine, load, seed }));
                 }
             }
         }
@@ -223,4 +226,15 @@ impl Sweep {
         };
         Record { point: *point, outcome }
     }
+}
+
+/// The values without those that were there before.
+fn each_once<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
+    let mut once = Vec::new();
+    for value in values {
+        if !once.contains(value) {
+            once.push(*value);
+        }
+    }
+    once
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::RandomStream;
+use crate::scenario::fault::brief;
 
 /// Bytes a packet costs on the wire beyond its own: preamble and start 8, gap 12 (IEEE 802.3, 4.4.2).
 const WIRE_OVERHEAD: f64 = 20.0;
@@ -98,7 +99,7 @@ pub enum Service {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum WorkloadError {
     /// A number is out of its range.
-    #[error("workload parameter {name} is {value}: expected {expected}")]
+    #[error("workload parameter {name} is {}: expected {expected}", brief(*value))]
     OutOfRange {
         /// Which.
         name: &'static str,

@@ -152,3 +152,21 @@ fn a_report_survives_a_file() {
     let json = serde_json::to_string(&report).expect("JSON");
     assert!(serde_json::from_str::<Report>(&json).expect("a report") == report, "the report changed on its way");
 }
+
+/// A source that can hold back two of dom0's is one source and two findings: a figure of findings says that it counts pairs.
+#[test]
+fn the_cards_count_pairs_and_say_so() {
+    let report = sample::report();
+    let own = page(&report);
+    let cards: Vec<&str> = own.split("<div class=\"card\">").skip(1).collect();
+    for (kind, name) in
+        [("rank", "pairs with the guest&#39;s vector above"), ("retention", "pairs in which the guest can retain")]
+    {
+        let count = report.before.iter().filter(|finding| finding.kind == kind).count();
+        let guests: std::collections::BTreeSet<&str> =
+            report.before.iter().filter(|finding| finding.kind == kind).map(|finding| finding.guest.as_str()).collect();
+        assert!(kind != "retention" || guests.len() < count, "one source is in several pairs");
+        let card = cards.iter().find(|card| card.contains(name)).unwrap_or_else(|| panic!("no card of {name}"));
+        assert!(card.contains(&format!("<span>{count}</span>")), "{card}");
+    }
+}

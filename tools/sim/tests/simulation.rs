@@ -227,3 +227,26 @@ fn a_timeline_has_its_spans_in_order_and_says_when_it_was_cut() {
     assert_eq!(cut.timeline.iter().map(|lane| lane.spans.len()).sum::<usize>(), 10);
     assert_eq!(cut.trace_hash, whole.trace_hash, "looking changes nothing");
 }
+
+/// What a scenario promises holds in each of its variants: posted, the card of 2013 has no vector to compete with.
+#[test]
+fn what_the_question_expects_of_the_cards_vector_is_not_said_of_the_posted_card() {
+    for shipped in Shipped::ALL.into_iter().filter(|shipped| shipped.name().starts_with("question-2013")) {
+        let scenario = shipped.scenario().unwrap();
+        let result = run(&Scenario { duration_ms: 1.0, ..scenario.clone() });
+        let vector = result.guests(34).unwrap().vector;
+        assert_eq!(vector.is_none(), scenario.engine == Engine::Posted, "{}", shipped.name());
+        for said in scenario.expect.iter().filter(|said| said.contains("0x48")) {
+            assert!(vector == Some(0x48) || said.starts_with("Unless posted, "), "{}: {said}", shipped.name());
+        }
+    }
+}
+
+/// The host's millisecond ends a retention only where none is in service above it.
+#[test]
+fn a_retention_lasts_longer_than_the_hosts_millisecond_only_beneath_another_vector() {
+    const MILLISECOND_NS: u64 = 1_000_000;
+    let longest = |policy| under(policy, &shipped("retention")).retention.iter().map(|one| one.max_ns).max().unwrap();
+    assert_eq!(longest(VectorPolicy::Recorded), MILLISECOND_NS, "nothing lies above the card");
+    assert!(longest(VectorPolicy::BelowDom0) > MILLISECOND_NS, "all of dom0's lies above the card");
+}

@@ -1,8 +1,11 @@
 //! Recordings that lack files, contradict each other more, or come from hosts of other kinds.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
+use carillon_sim::Replayed;
 use carillon_sim::import::ImportError;
 use carillon_sim::import::Source;
 use carillon_sim::import::dump_e;
@@ -131,7 +134,9 @@ fn what_xen_said_at_boot_decides_how_interrupts_are_addressed() {
 #[test]
 fn the_recorded_moves_show_which_destinations_the_host_had() {
     for (file, model) in [("flat.txt", DestinationModel::FLAT), ("bigsmp.txt", DestinationModel::Physical)] {
-        let text = data(&format!("xen-moves/{file}"));
+        // The host before its first move.
+        let moves = data(&format!("xen-moves/{file}"));
+        let text = moves.split("\n== ").take(2).collect::<Vec<_>>().join("\n");
         let by_log = load(&[("dump-i.txt", &text), ("xl-dmesg.txt", &text)]);
         assert_eq!(by_log.assignment().model, model, "{file}");
         let by_holders = load(&[("dump-i.txt", &text)]);
@@ -223,4 +228,66 @@ fn all_dumps_in_one_console_capture_read_as_they_do_alone() {
         assert_eq!(dump_e::parse(&whole).unwrap().domains, dump_e::parse(&alone("e")).unwrap().domains);
         assert_eq!(dump_q::parse(&whole).unwrap().domains, dump_q::parse(&alone("q")).unwrap().domains);
     }
+}
+
+#[test]
+fn whether_0x30_is_kept_for_hpet_broadcast_follows_xens_version() {
+    let keeps = |version: &str, irqs: &str| {
+        let info = format!("xen_version : {version}\nnr_cpus : 8\ncpu_mhz : 2400.000\nxen_caps : xen-3.0-x86_64\n");
+        let finding = load(&[("dump-i.txt", irqs), ("xl-info.txt", &info)]).layout_options();
+        (finding.value.hpet_broadcast, finding.evidence.rsplit(", ").next().unwrap().to_owned())
+    };
+    let given = |version: &str| (false, format!("30 given to devices (Xen {version} keeps none for HPET broadcast)"));
+    assert_eq!(keeps("4.17.7", IRQS), given("4.17"));
+    assert_eq!(keeps("4.20.2-pre", IRQS), given("4.20"));
+    for newer in ["4.21.0", "4.23-unstable", "5.0.0", "unknown"] {
+        assert!(keeps(newer, IRQS).0, "{newer}");
+        let taken = IRQS.replace("vec:92", "vec:30");
+        assert!(!keeps(newer, &taken).0, "{newer}");
+    }
+}
+
+#[test]
+fn of_two_irqs_with_one_vector_on_one_cpu_both_lines_are_named_and_the_host_can_be_simulated() {
+    let twice = IRQS.replace(
+        "vec:9a PCI-MSI/-X      status=010 aff:{0-63}/{1}",
+        "vec:92 PCI-MSI/-X      status=010 aff:{0-63}/{2}",
+    );
+    assert_ne!(twice, IRQS);
+    let host = load(&[("dump-i.txt", &twice)]);
+    let note = host.notes.iter().find(|note| note.text.contains("holds vector 92")).unwrap();
+    assert_eq!(
+        note.to_string(),
+        "dump-i.txt:4: IRQ 41 holds vector 92 on CPU 2, as IRQ 40 on line 3 does: a simulation gives it another"
+    );
+    let scenario = Replayed::default().scenario(&host, &host.activity().unwrap());
+    let vector = |irq| scenario.sources.iter().find(|source| source.id == irq).unwrap().vector;
+    assert_eq!((vector(40), vector(41)), (Some(0x92), None));
+    let setup = scenario.setup().unwrap();
+    assert_eq!(setup.machine.sources.len(), 3);
+    assert!(setup.machine.sources.iter().all(|source| source.vector.is_some()));
+}
+
+#[test]
+fn a_host_without_a_trace_says_that_nothing_is_replayed() {
+    let host = load(&[("dump-i.txt", IRQS)]);
+    let about = Replayed::default().scenario(&host, &host.activity().unwrap()).about;
+    assert!(about.ends_with("; no trace of it was recorded, so its sources are silent."), "{about}");
+}
+
+#[test]
+fn a_pipe_and_a_loop_of_links_in_a_files_place_are_errors_that_say_so() {
+    let directory = recording(&[]);
+    let dump = directory.path().join("dump-i.txt");
+    assert!(Command::new("mkfifo").arg(&dump).status().unwrap().success());
+    let reason = |error: ImportError| match error {
+        ImportError::Read { file, source } if file.ends_with("dump-i.txt") => source.to_string(),
+        other => panic!("{other}"),
+    };
+    let error = reason(HostSnapshot::load(directory.path()).unwrap_err());
+    assert_eq!(error, "expected a regular file, found a pipe, a socket or a device");
+    fs::remove_file(&dump).unwrap();
+    symlink(&dump, &dump).unwrap();
+    let error = reason(HostSnapshot::load(directory.path()).unwrap_err());
+    assert!(error.contains("symbolic links"), "{error}");
 }

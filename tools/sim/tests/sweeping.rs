@@ -123,11 +123,72 @@ fn a_point_that_cannot_be_is_recorded_with_its_reason() {
 #[test]
 fn a_file_that_holds_something_else_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("notes");
-    fs::write(&file, "dear diary\n").unwrap();
-    let error = sweep().run(Shard::WHOLE, ONE, &file, |_| {}).unwrap_err();
-    assert!(matches!(error, StoreError::NotARecord { line: 1, .. }), "{error}");
-    assert_eq!(fs::read_to_string(file).unwrap(), "dear diary\n");
+    let (file, points) = (directory.path().join("notes"), directory.path().join("points"));
+    let small = Sweep { seeds: vec![1], loads: vec![1.0], engines: vec![Engine::AsIs], ..sweep() };
+    run(&small, "1/1", ONE, &points);
+    let record = fs::read(&points).unwrap();
+    let noise: Vec<u8> = (0..1000u32).map(|step| (step.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80).collect();
+    let after = |tail: &[u8]| [&record[..], tail].concat();
+    let torn_then_more = [&record[..record.len() / 3], b"\n", &record[..]].concat();
+    for (bytes, line) in [
+        (b"dear diary\n".to_vec(), 1),
+        (b"dear diary".to_vec(), 1),
+        (b"{\"point".iter().chain(b" of view").copied().collect(), 1),
+        (b"[1, 2".to_vec(), 1),
+        (noise, 1),
+        (after(b"dear diary"), 3),
+        (after(b"\n"), 3),
+        (torn_then_more, 1),
+    ] {
+        fs::write(&file, &bytes).unwrap();
+        let error = small.run(Shard::WHOLE, ONE, &file, |_| {}).unwrap_err();
+        let StoreError::NotARecord { line: at, error: reason, .. } = &error else { panic!("{error}") };
+        assert_eq!(*at, line, "{error}: {reason}");
+        assert!(
+            !error.to_string().contains(&reason.to_string()),
+            "{error} says its cause, and so does who prints both"
+        );
+        assert!(fs::read(&file).unwrap() == bytes, "the file was changed");
+    }
+}
+
+#[test]
+fn a_last_record_without_the_end_of_its_line_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("points");
+    let small = Sweep { seeds: vec![1], loads: vec![1.0], engines: vec![Engine::AsIs], ..sweep() };
+    run(&small, "1/1", ONE, &file);
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    let mut begun = None;
+    let records = small.run(Shard::WHOLE, ONE, &file, |progress| {
+        begun.get_or_insert(progress.done);
+    });
+    assert_eq!((records.unwrap().len(), begun), (2, Some(2)));
+    assert!(fs::read(&file).unwrap() == whole, "only the end of the line was missing");
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_read() {
+    for path in ["/dev/full", "/dev/null", "/"] {
+        let error = sweep().run(Shard::WHOLE, ONE, Path::new(path), |_| {}).unwrap_err();
+        let StoreError::Io { action: "opened", error, .. } = error else { panic!("{path}: {error}") };
+        assert!(error.to_string().starts_with("expected a regular file, found "), "{path}: {error}");
+    }
+}
+
+#[test]
+fn equal_loads_seeds_policies_and_engines_give_each_point_once() {
+    let plain = sweep();
+    let doubled = Sweep {
+        policies: plain.policies.repeat(2),
+        engines: plain.engines.repeat(2),
+        loads: plain.loads.repeat(2),
+        seeds: plain.seeds.repeat(3),
+        ..plain.clone()
+    };
+    assert_eq!(doubled.points(), plain.points());
+    assert_eq!(plain.points().len(), 16);
 }
 
 #[test]

@@ -38,6 +38,8 @@ use crate::VectorLayout;
 
 /// Vectors that a host's dynamic range spans, reserved ones included (Xen: `NR_DYNAMIC_VECTORS`, 0x20 to 0xef).
 const DYNAMIC_VECTORS: u64 = 208;
+/// Most physical interrupts that Xen computes for dom0: one bit each in a page (`arch_hwdom_irqs`, `PAGE_SIZE * 8`).
+const DOM0_IRQS: u64 = 32_768;
 const MSI_INTERRUPTS: u64 = 32;
 const MSIX_INTERRUPTS: u64 = 2048;
 
@@ -134,7 +136,9 @@ fn interrupts_per_device(devices: &Devices) -> u64 {
 fn device_interrupts(request: &CapacityRequest, needed: u64) -> Limit {
     let is_remapped = request.host.destination == MsiDestination::Remapped;
     let (available, remedy) = match request.devices.signal {
-        Signal::MsiX => (MSIX_INTERRUPTS, None),
+        Signal::MsiX => {
+            (MSIX_INTERRUPTS, Some("no device has more: fewer queues per device, or more devices".to_string()))
+        }
         Signal::Msi if is_remapped => (MSI_INTERRUPTS, Some("use MSI-X, or fewer queues".to_string())),
         Signal::Msi => (1, Some("several MSIs per device need interrupt remapping: iommu=intremap".to_string())),
     };
@@ -170,12 +174,7 @@ pub fn vectors_of_host(layout: &VectorLayout, model: DestinationModel, cpus: u32
 
 fn host_irqs(host: &HostLimits, new: u64) -> Limit {
     let needed = new.saturating_add(u64::from(host.irqs_taken)).saturating_add(u64::from(host.gsis));
-    Limit {
-        kind: LimitKind::HostIrqs,
-        needed,
-        available: nr_irqs(host),
-        remedy: Some(format!("start Xen with nr_irqs={needed}")),
-    }
+    Limit { kind: LimitKind::HostIrqs, needed, available: nr_irqs(host), remedy: Some(start_with("nr_irqs=", needed)) }
 }
 
 /// Xen's number of IRQs (`init_irq_data`): what the CPUs could take, eight times the GSIs at least.
@@ -199,31 +198,49 @@ fn domain_irqs(request: &CapacityRequest, new: u64) -> Limit {
     let set = match request.holder.domains {
         Domains::Guests(_) => u64::from(host.extra_guest_irqs),
         Domains::Dom0 => match host.extra_dom0_irqs {
-            // As Xen computes it (`arch_hwdom_irqs`): one CPU's vectors for each bit of the number of CPUs.
-            None | Some(0) => u64::from(u32::BITS - host.cpus.leading_zeros()) * DYNAMIC_VECTORS,
+            None | Some(0) => dom0_irqs(host, request.holder.vcpus).saturating_sub(u64::from(host.gsis)),
             Some(extra) => u64::from(extra),
         },
     };
     let room = nr_irqs(host).saturating_sub(u64::from(host.gsis));
-    let remedy: String = match request.holder.domains {
-        Domains::Guests(_) => format!("start Xen with extra_guest_irqs={needed}"),
-        Domains::Dom0 => format!("start Xen with extra_guest_irqs=,{needed}"),
+    let option = match request.holder.domains {
+        Domains::Guests(_) => "extra_guest_irqs=",
+        Domains::Dom0 => "extra_guest_irqs=,",
     };
+    let remedy = start_with(option, needed);
     Limit { kind: LimitKind::DomainIrqs, needed, available: set.min(room), remedy: Some(remedy) }
+}
+
+/// Xen's number of dom0's physical interrupts, GSIs among them, where none is set (`arch_hwdom_irqs`): the vectors of one
+/// CPU for each bit of the number of CPUs, but of no more CPUs than dom0 has vCPUs (`dom0_max_vcpus`).
+fn dom0_irqs(host: &HostLimits, vcpus: u32) -> u64 {
+    let shares = (u32::BITS - host.cpus.leading_zeros()).min(vcpus);
+    (u64::from(host.gsis) + u64::from(shares) * DYNAMIC_VECTORS).min(nr_irqs(host)).min(DOM0_IRQS)
+}
+
+/// The option of Xen's command line that provides `needed`, if its 32 bits can.
+fn start_with(option: &str, needed: u64) -> String {
+    match u32::try_from(needed) {
+        Ok(needed) => format!("start Xen with {option}{needed}"),
+        Err(_) => format!("cannot be reached: {option} takes 32 bits"),
+    }
 }
 
 fn event_channels(host: &HostLimits, needed: u64) -> Limit {
     let available = u64::from(host.max_event_channels);
-    let remedy = Some(format!("configure the guest with max_event_channels={needed}"));
-    Limit { kind: LimitKind::EventChannels, needed, available, remedy }
+    let remedy = match needed <= u64::from(EventAbi::Fifo.ports()) {
+        true => format!("configure the guest with max_event_channels={needed}"),
+        false => format!("cannot be reached: no guest has more than {} ports", EventAbi::Fifo.ports()),
+    };
+    Limit { kind: LimitKind::EventChannels, needed, available, remedy: Some(remedy) }
 }
 
 fn event_ports(abi: EventAbi, needed: u64) -> Limit {
-    let remedy = match abi {
-        EventAbi::TwoLevel32 | EventAbi::TwoLevel64 => Some("a kernel with FIFO event channels".to_string()),
-        EventAbi::Fifo => None,
+    let remedy = match needed <= u64::from(EventAbi::Fifo.ports()) {
+        true => "use a kernel with FIFO event channels".to_string(),
+        false => format!("cannot be reached: FIFO, the largest ABI, has {} ports", EventAbi::Fifo.ports()),
     };
-    Limit { kind: LimitKind::EventPorts, needed, available: u64::from(abi.ports()), remedy }
+    Limit { kind: LimitKind::EventPorts, needed, available: u64::from(abi.ports()), remedy: Some(remedy) }
 }
 
 /// The limits of a domain that takes MSIs on its own local APICs.

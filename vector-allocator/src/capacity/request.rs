@@ -53,7 +53,7 @@ pub enum Spread {
 pub struct Holder {
     /// Dom0 or guests.
     pub domains: Domains,
-    /// vCPUs of each domain.
+    /// vCPUs of each domain; of dom0 what it was started with (`dom0_max_vcpus`).
     pub vcpus: u32,
     /// How the interrupts reach the domain.
     pub arrival: Arrival,

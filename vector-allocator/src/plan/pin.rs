@@ -8,6 +8,7 @@ use crate::CpuSet;
 use crate::InversionKind;
 use crate::Pinning;
 use crate::Retarget;
+use crate::plan::Constraint;
 use crate::plan::Mended;
 use crate::plan::board::Board;
 use crate::plan::board::Harm;
@@ -118,15 +119,18 @@ fn pin_dom0(board: &mut Board<'_>, pins: &mut Vec<Pin>) {
 }
 
 /// Whether the piece may be kept to these CPUs: without being sent elsewhere, or if the goal allows that and it does not
-/// meet worse there than where it is.
+/// meet worse there than where it is. A source that the goal does not let move may be kept to where it is: whom to pin is
+/// another question.
 fn may_keep_to(board: &mut Board<'_>, piece: usize, to: &CpuSet) -> bool {
-    if board.pieces[piece].stays.is_some() {
+    let stays = &board.pieces[piece].stays;
+    if matches!(stays, Some(Constraint::Fixed { .. })) {
         return false;
     }
+    let may_be_sent = stays.is_none() && board.goal.retarget == Retarget::Allowed;
     if to.intersects(&board.pieces[piece].source.target) {
         return true;
     }
-    if board.goal.retarget == Retarget::Forbidden {
+    if !may_be_sent {
         return false;
     }
     let harm = |board: &Board<'_>| -> Harm { board.harm_of(piece, 0..board.pieces.len()) };

@@ -107,6 +107,20 @@ fn sources_left_behind_at_boot_are_moved_to_vectors_that_they_keep_wherever_they
     assert!(spared.moves.is_empty());
     let reasons: Vec<String> = spared.remaining[0].because.iter().map(ToString::to_string).collect();
     assert_eq!(reasons, ["IRQ 8 holds 60 on {0} and draws another elsewhere in {0-3}: keep it to {0}"]);
+    // Who may be pinned is not asked of `movers`.
+    let kept =
+        vector_allocator::plan(&host, &Goal { movers: Movers::GuestsOnly, pin: Pinning::Anyone, ..Goal::default() });
+    assert_eq!(kept.remaining.iter().filter(|left| left.dom0.contains(&SourceId(8))).count(), 0);
+    let pinned: Vec<(u32, String)> = kept
+        .moves
+        .iter()
+        .filter_map(|step| match &step.change {
+            Change::Pin { to, target, .. } => Some((step.source.0, format!("{to} {target}"))),
+            Change::Revector { .. } => None,
+        })
+        .collect();
+    assert_eq!(pinned, [(8, "{0} {0}".to_owned()), (9, "{0} {0}".to_owned())]);
+    assert_eq!(drawn(&kept.apply(&host)), 0);
 }
 
 /// Both sides draw, and only dom0's finds a vector that is free everywhere: moving it alone would end nothing.
@@ -199,4 +213,16 @@ fn a_pin_sends_no_source_to_where_it_does_more_harm() {
     let retained = |host: &Assignment| inversions(host).any(|i| i.kind == InversionKind::Retention(When::Now));
     assert!(!retained(&host));
     assert!(!retained(&plan(&host, &Goal::default()).apply(&host)));
+}
+
+/// A pin that would send dom0's source to another CPU is a move, and a goal that spares dom0 has none of it.
+#[test]
+fn a_goal_that_spares_dom0_pins_its_sources_only_where_they_are() {
+    let away = AssignedSource { holders: cpus(&[1]), ..roaming(source(8, Owner::Dom0, EDGE, 0x60, &[0])) };
+    let line = AssignedSource { holders: CpuSet::first_n(4), ..source(23, GUEST, SourceKind::Level, 0x30, &[3]) };
+    let host = Assignment { sources: vec![away, roaming(line)], ..nic() };
+    let goal = Goal { movers: Movers::GuestsOnly, pin: Pinning::Anyone, ..Goal::default() };
+    let of_dom0s = |plan: vector_allocator::Plan| plan.moves.iter().any(|step| step.source == SourceId(8));
+    assert!(!of_dom0s(plan(&host, &goal)));
+    assert!(of_dom0s(plan(&host, &Goal { movers: Movers::Anyone, ..goal })));
 }

@@ -6,6 +6,8 @@
 //! in x2APIC mode, 8. Much older versions print `affinity:`
 //! and a mask in hexadecimal, and are refused at their first line.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use vector_allocator::CpuSet;
 use vector_allocator::DomainId;
@@ -235,16 +237,22 @@ pub fn parse(source: &Source) -> Result<IrqDump, ImportError> {
     let mut dump = IrqDump { irqs: Vec::new(), direct: Vec::new(), pins: Vec::new(), notes: Vec::new() };
     let mut has_header = false;
     let mut pin_irq = None;
+    let mut lines = BTreeMap::new();
     for line in console::lines(&text) {
         let mut cursor = Cursor::new(source.name(), line.number, line.text);
         if cursor.accept("IRQ information:") {
             if has_header {
                 notes.on_line(line.number, "a second dump begins here; only the last one counts");
                 (dump.irqs, dump.direct, dump.pins) = (Vec::new(), Vec::new(), Vec::new());
+                lines.clear();
             }
             has_header = true;
         } else if cursor.accept("IRQ:") {
-            dump.irqs.push(parse_irq(cursor)?);
+            let irq = parse_irq(cursor)?;
+            if let Some(first) = lines.insert(irq.irq, irq.line) {
+                return Err(cursor.error(format!("an IRQ that is not on line {first} already")));
+            }
+            dump.irqs.push(irq);
         } else if line.text.trim_start().starts_with("0x") {
             dump.direct.push(parse_direct(cursor)?);
         } else if cursor.accept("Apic") {
@@ -284,9 +292,7 @@ fn parse_irq(mut cursor: Cursor<'_>) -> Result<IrqLine, ImportError> {
     let line = cursor.line();
     let irq = cursor.decimal("an IRQ number")?;
     cursor.expect("vec:")?;
-    let vector = cursor.hex("a vector")?;
-    // An IRQ without a vector prints IRQ_VECTOR_UNASSIGNED, -1.
-    let vector = u8::try_from(vector).ok().and_then(|number| Vector::new(number).ok());
+    let vector = parse_vector(&mut cursor)?;
     let trigger = Trigger::parse(cursor.word("a trigger type")?);
     cursor.expect("status=")?;
     let status = IrqStatus(cursor.hex_as("status bits")?);
@@ -297,6 +303,17 @@ fn parse_irq(mut cursor: Cursor<'_>) -> Result<IrqLine, ImportError> {
     let security_label = if cursor.accept("Z=") { Some(cursor.word("a security label")?.to_owned()) } else { None };
     let handling = parse_handling(cursor)?;
     Ok(IrqLine { line, irq, vector, trigger, status, affinity, holders, security_label, handling })
+}
+
+/// The vector of an IRQ. One that never had a vector prints 0, one that lost it `IRQ_VECTOR_UNASSIGNED`, -1.
+fn parse_vector(cursor: &mut Cursor<'_>) -> Result<Option<Vector>, ImportError> {
+    let before = *cursor;
+    let number = cursor.hex("a vector")?;
+    if matches!(number, 0 | 0xffff_ffff) {
+        return Ok(None);
+    }
+    let vector = u8::try_from(number).ok().and_then(|number| Vector::new(number).ok());
+    vector.map(Some).ok_or_else(|| before.error("a vector of 10 to ff, or 00 or ffffffff for none"))
 }
 
 fn parse_handling(mut cursor: Cursor<'_>) -> Result<Handling, ImportError> {
@@ -430,6 +447,18 @@ mod tests {
             (
                 "\nIRQ: 4 vec:f1 PCI-MSI status=0 aff:{0}/{0} in-flight=0 d0: 4(X--)",
                 "dump-i.txt:2: expected one of 'P', '-' and '?', found \"X--)\"",
+            ),
+            (
+                "IRQ: 4 vec:0f IO-APIC-edge status=0 aff:{0}/{0} a()",
+                "dump-i.txt:1: expected a vector of 10 to ff, or 00 or ffffffff for none, found \"0f IO-APIC-edge status=0 aff:{0}/{0} a()\"",
+            ),
+            (
+                "IRQ: 4 vec:100 IO-APIC-edge status=0 aff:{0}/{0} a()",
+                "dump-i.txt:1: expected a vector of 10 to ff, or 00 or ffffffff for none, found \"100 IO-APIC-edge status=0 aff:{0}/{0} a()\"",
+            ),
+            (
+                "IRQ: 4 vec:f1 PCI-MSI status=0 aff:{0}/{0} a()\n\nIRQ: 4 vec:f2 PCI-MSI status=0 aff:{0}/{0} a()",
+                "dump-i.txt:3: expected an IRQ that is not on line 1 already, found \" 4 vec:f2 PCI-MSI status=0 aff:{0}/{0} a()\"",
             ),
             ("nothing", "dump-i.txt: expected lines of the form \"IRQ: n vec:\", found none"),
         ] {

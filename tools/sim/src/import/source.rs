@@ -1,13 +1,13 @@
 //! A recorded file in memory: its name, for errors, and its bytes.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
 use super::ImportError;
+use crate::regular_file;
 
 /// The most that is read of one file, inflated: a trace of a minute on a large host is well below it.
 const LIMIT: u64 = 1 << 30;
@@ -29,10 +29,11 @@ impl Source {
     /// Reads a file; one whose name ends in `.gz` is inflated.
     ///
     /// # Errors
-    /// [`ImportError::Read`] if it cannot be read or inflated, [`ImportError::TooLarge`] if it is above 1 GiB.
+    /// [`ImportError::Read`] if it is no regular file or cannot be read or inflated, [`ImportError::TooLarge`] if it is above 1 GiB.
     pub fn read(path: &Path) -> Result<Self, ImportError> {
         let name = path.display().to_string();
-        let file = File::open(path).map_err(|source| ImportError::Read { file: name.clone(), source })?;
+        let file =
+            regular_file::open_to_read(path).map_err(|source| ImportError::Read { file: name.clone(), source })?;
         if path.extension().is_some_and(|extension| extension == "gz") {
             Self::fill(name, MultiGzDecoder::new(file))
         } else {

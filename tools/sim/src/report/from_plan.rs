@@ -117,7 +117,7 @@ mod tests {
     use carillon_machine::Costs;
     use carillon_machine::Span;
     use vector_allocator::Goal;
-    use vector_allocator::Pinning;
+    use vector_allocator::Harms;
     use vector_allocator::inversions;
     use vector_allocator::plan;
 
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn what_no_move_mends_names_both_sides_and_the_constraint() {
         let assignment = HostSnapshot::recorded(Recorded::SasNic).unwrap().assignment();
-        let goal = Goal { pin: Pinning::Forbidden, ..Goal::default() };
+        let goal = Goal { mend: Harms::Retention, ..Goal::default() };
         let rows = PlanRows::of(&assignment, &plan(&assignment, &goal));
         assert!(
             rows.remaining.iter().any(|row| row.what.contains("D8 eth0-rxtx-0 (d1)") && !row.constraint.is_empty())

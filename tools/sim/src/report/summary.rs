@@ -69,8 +69,8 @@ pub(super) fn cards(report: &Report, before: &RunResult, after: Option<&RunResul
     };
     let figure = |of: fn(&Figures) -> u64| (of(&was), is.as_ref().map(of));
     let rows = [
-        ("guest vectors above dom0's", inversions("rank"), format::count as fn(u64) -> String),
-        ("guest sources that can retain", inversions("retention"), format::count),
+        ("pairs with the guest's vector above dom0's", inversions("rank"), format::count as fn(u64) -> String),
+        ("pairs in which the guest can retain over dom0", inversions("retention"), format::count),
         ("dom0 kept waiting by guests", figure(|run| run.blocked_ns), format::duration),
         ("longest such wait", figure(|run| run.longest_ns), format::duration),
         ("of it by an in-service bit", figure(|run| run.in_service_ns), format::duration),

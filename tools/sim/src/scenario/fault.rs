@@ -59,7 +59,7 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum What {
     /// A number is out of range.
-    #[error("{name} is {value}: expected {expected}")]
+    #[error("{name} is {}: expected {expected}", brief(*value))]
     OutOfRange {
         /// Which number.
         name: &'static str,
@@ -83,6 +83,28 @@ pub enum What {
         label: String,
         /// Why not.
         reason: &'static str,
+    },
+    /// A source's vector is not one that the layout gives out.
+    #[error("source {label:?} holds vector {vector:#04x}, which the layout does not lease on CPU {cpu}")]
+    VectorNotLeasable {
+        /// The source.
+        label: String,
+        /// Its vector.
+        vector: u8,
+        /// Where.
+        cpu: u32,
+    },
+    /// Two sources hold one vector on one CPU.
+    #[error("sources {first:?} and {second:?} both hold vector {vector:#04x} on CPU {cpu}")]
+    VectorTwice {
+        /// The source that came first.
+        first: String,
+        /// The other.
+        second: String,
+        /// The vector.
+        vector: u8,
+        /// Where.
+        cpu: u32,
     },
     /// No vector is left to lease.
     #[error("source {label:?} gets no vector: {reason}")]
@@ -146,6 +168,12 @@ impl Place {
             Self::Source(index, key) => vec![Key::Name("source"), Key::Index(*index), Key::Name(key)],
         }
     }
+}
+
+/// A number as a person reads it: one of many digits by its power of ten.
+pub(crate) fn brief(value: f64) -> String {
+    let is_long = value.is_finite() && value != 0.0 && !(1e-6..1e15).contains(&value.abs());
+    if is_long { format!("{value:e}") } else { value.to_string() }
 }
 
 enum Key<'a> {

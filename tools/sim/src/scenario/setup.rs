@@ -39,6 +39,12 @@ use super::path;
 use super::planned;
 use crate::Workload;
 
+/// Most vCPUs of a domain (Xen: `MAX_VIRT_CPUS`, `public/xen.h`'s limit of a PV domain, above an HVM domain's).
+const MOST_VCPUS: f64 = 8192.0;
+
+/// Most CPUs that flat logical destinations reach (SDM vol. 3A, 11.6.2.2).
+const FLAT_CPUS: f64 = 8.0;
+
 /// Most vCPUs and most sources of a scenario.
 const MOST: usize = 1 << 20;
 
@@ -65,6 +71,10 @@ impl Scenario {
         within(Place::Top("duration_ms"), "duration_ms", self.duration_ms, 1e-3..=1e7, "0.001 to 10000000")?;
         let cpus = self.host.cpus;
         within(Place::Host("cpus"), "cpus", cpus.into(), 1.0..=4096.0, "1 to 4096")?;
+        if self.host.destinations == Destinations::Flat {
+            let expected = "1 to 8 with flat destinations";
+            within(Place::Host("cpus"), "cpus", cpus.into(), 1.0..=FLAT_CPUS, expected)?;
+        }
         let mut machine = MachineConfig {
             cpus,
             vendor: match self.host.vendor {
@@ -90,8 +100,27 @@ impl Scenario {
         let (workloads, places) = self.sources(&mut machine)?;
         match Machine::new(&machine) {
             Ok(_) => Ok(Setup { machine, workloads, places, duration: span(self.duration_ms * 1e3) }),
-            Err(error) => Err(self.place_of(&error).fault(error)),
+            Err(error) => Err(self.place_of(&error).fault(self.refused(error))),
         }
+    }
+
+    /// What the machine refuses, in the scenario's own words where a number alone would be hard to find.
+    fn refused(&self, error: ConfigError) -> What {
+        let label = |id: u32| self.written_as(id).map_or_else(|| id.to_string(), |source| source.label.clone());
+        match error {
+            ConfigError::VectorNotLeasable { source_id, vector, cpu } => {
+                What::VectorNotLeasable { label: label(source_id), vector: vector.number(), cpu: cpu.0 }
+            }
+            ConfigError::VectorTwice { first, second, vector, cpu } => {
+                What::VectorTwice { first: label(first), second: label(second), vector: vector.number(), cpu: cpu.0 }
+            }
+            error => error.into(),
+        }
+    }
+
+    /// The entry of a source of the machine.
+    fn written_as(&self, id: u32) -> Option<&Source> {
+        self.sources.iter().find(|source| (source.id..source.id.saturating_add(source.copies)).contains(&id))
     }
 
     fn scheduler(&self) -> Result<carillon_machine::Scheduler, Fault> {
@@ -124,7 +153,13 @@ impl Scenario {
         let mut vcpus = 0;
         for (index, domain) in self.domains.iter().enumerate() {
             let highest = f64::from(domain.id) + f64::from(domain.copies);
+            at_least_one(Place::Domain(index, "copies"), domain.copies)?;
             within(Place::Domain(index, "copies"), "id + copies", highest, 1.0..=32_752.0, "1 to 32752")?;
+            for vcpu in &domain.vcpus {
+                at_least_one(Place::Domain(index, "vcpu"), vcpu.copies)?;
+            }
+            let own = domain.vcpus.iter().map(|vcpu| f64::from(vcpu.copies)).sum();
+            within(Place::Domain(index, "vcpu"), "vCPUs", own, 1.0..=MOST_VCPUS, "1 to 8192 of a domain")?;
             vcpus += domain.copies as usize * domain.vcpus.iter().map(|vcpu| vcpu.copies as usize).sum::<usize>();
             within(Place::Domain(index, "vcpu"), "vCPUs", vcpus as f64, 1.0..=MOST as f64, "1 to 1048576 in all")?;
             for copy in 0..domain.copies {
@@ -162,6 +197,7 @@ impl Scenario {
         let mut workloads = Vec::new();
         let mut open = Vec::new();
         for (index, source) in self.sources.iter().enumerate() {
+            at_least_one(Place::Source(index, "copies"), source.copies)?;
             let total = machine.sources.len() as f64 + f64::from(source.copies);
             within(Place::Source(index, "copies"), "sources", total, 1.0..=MOST as f64, "1 to 1048576 in all")?;
             let highest = f64::from(source.id) + f64::from(source.copies);
@@ -315,6 +351,11 @@ fn within(
     expected: &'static str,
 ) -> Result<(), Fault> {
     if range.contains(&value) { Ok(()) } else { Err(place.fault(What::OutOfRange { name, value, expected })) }
+}
+
+/// Refuses what is written down but not there.
+fn at_least_one(place: Place, copies: u32) -> Result<(), Fault> {
+    within(place, "copies", copies.into(), 1.0..=f64::from(u32::MAX), "1 or more")
 }
 
 /// Microseconds, already found in range.

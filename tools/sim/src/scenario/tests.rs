@@ -87,7 +87,7 @@ fn faults_are_found_on_the_line_that_is_to_blame() {
     let said = complaint("label = \"nic\"", "label = \"nic\"\ncpu = 5");
     assert!(said.starts_with("small.toml:16: source 7 targets CPU 5"), "{said}");
     let said = complaint("affinity = \"1\"", "affinity = \"1\", copies = 4000000000");
-    assert!(said.starts_with("small.toml:14: vCPUs is "), "{said}");
+    assert_eq!(said, "small.toml:14: vCPUs is 4000000000: expected 1 to 8192 of a domain");
 }
 
 #[test]
@@ -168,4 +168,53 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_domain_has_no_more_vcpus_than_xen_gives_one() {
+    let with = |copies: &str| SMALL.replacen("affinity = \"1\"", &format!("affinity = \"1\", copies = {copies}"), 1);
+    assert!(Scenario::parse("small.toml", &with("8192")).is_ok());
+    let error = Scenario::parse("small.toml", &with("8193")).unwrap_err().to_string();
+    assert_eq!(error, "small.toml:14: vCPUs is 8193: expected 1 to 8192 of a domain");
+}
+
+#[test]
+fn what_is_written_down_is_there_at_least_once() {
+    let said = complaint("label = \"nic\"", "label = \"nic\"\ncopies = 0");
+    assert_eq!(said, "small.toml:18: copies is 0: expected 1 or more");
+    let said = complaint("affinity = \"1\"", "affinity = \"1\", copies = 0");
+    assert_eq!(said, "small.toml:14: copies is 0: expected 1 or more");
+    let said = complaint("kind = \"hvm\"", "kind = \"hvm\"\ncopies = 0");
+    assert!(said.ends_with(": copies is 0: expected 1 or more"), "{said}");
+}
+
+#[test]
+fn flat_destinations_reach_eight_cpus() {
+    let with = |cpus: u32| SMALL.replacen("cpus = 2", &format!("cpus = {cpus}\ndestinations = \"flat\""), 1);
+    assert!(Scenario::parse("small.toml", &with(8)).is_ok());
+    let error = Scenario::parse("small.toml", &with(9)).unwrap_err().to_string();
+    assert_eq!(error, "small.toml:4: cpus is 9: expected 1 to 8 with flat destinations");
+}
+
+#[test]
+fn faults_of_vectors_name_the_source_and_print_as_a_person_writes_them() {
+    let said = complaint("vector = 0x48", "vector = 16");
+    assert!(said.ends_with(": source \"nic\" holds vector 0x10, which the layout does not lease on CPU 1"), "{said}");
+    let twin = "vector = 0x48\nhandler_us = 1\n[[source]]\nid = 8\nlabel = \"twin\"\ndomain = 1\nvector = 0x48";
+    let said = complaint("vector = 0x48", twin);
+    assert!(said.ends_with(": sources \"nic\" and \"twin\" both hold vector 0x48 on CPU 1"), "{said}");
+    let said = complaint("duration_ms = 1", "duration_ms = 1e300");
+    assert_eq!(said, "small.toml:2: duration_ms is 1e300: expected 0.001 to 10000000");
+}
+
+#[test]
+fn a_file_without_end_and_one_that_is_too_large_are_refused() {
+    let zero = Scenario::read(std::path::Path::new("/dev/zero")).unwrap_err();
+    let ScenarioError::Read { error, .. } = zero else { panic!("{zero}") };
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("large.toml");
+    std::fs::File::create(&path).unwrap().set_len((16 << 20) + 1).unwrap();
+    let ScenarioError::Read { error, .. } = Scenario::read(&path).unwrap_err() else { panic!("it was read") };
+    assert_eq!(error.to_string(), "larger than 16777216 bytes");
 }

@@ -46,11 +46,15 @@ pub struct HostFacts {
     pub domains: Vec<DomainFacts>,
 }
 
-/// The vector Xen keeps for HPET broadcast unless no CPU needs it (`asm/irq-vectors.h`).
+/// The vector newer versions of Xen keep for HPET broadcast unless no CPU needs it (`asm/irq-vectors.h`).
 const HPET_BROADCAST_VECTOR: u8 = 0x30;
 
+/// The first version that may keep it: the change ("x86/HPET: use single, global, low-priority vector for broadcast IRQ")
+/// was posted for 4.21. Before it, each channel took its vector from the pool.
+const HPET_BROADCAST_SINCE: (u32, u32) = (4, 21);
+
 /// The most CPUs Xen addresses in flat mode.
-const FLAT_CPUS: usize = 8;
+const FLAT_CPUS: u32 = 8;
 
 impl<T> Finding<T> {
     fn new(value: T, evidence: impl Into<String>) -> Self {
@@ -124,7 +128,7 @@ impl HostSnapshot {
     /// Flat mode, or clusters where CPUs or destinations are too many for it.
     fn logical(&self) -> DestinationModel {
         let is_wide = self.irqs.pins.iter().any(|pin| pin.entry.destination_digits > 2);
-        if is_wide || self.online().len() > FLAT_CPUS {
+        if is_wide || self.online().iter().any(|cpu| cpu.0 >= FLAT_CPUS) {
             DestinationModel::X2APIC_CLUSTER
         } else {
             DestinationModel::FLAT
@@ -168,12 +172,31 @@ impl HostSnapshot {
         });
         // Xen keeps 82 whenever it is built for 32-bit PV, even if it then runs without: its capabilities cannot deny it.
         evidence.push(if pv { "82 kept (32-bit PV may be built in)" } else { "82 free" });
+        let (keeps, reason) = self.hpet_broadcast();
+        evidence.push(&reason);
+        let layout = XenLayout { pv, pv32: pv, hpet_broadcast: keeps };
+        Finding::new(layout, evidence.join(", "))
+    }
+
+    /// Whether a vector is kept for HPET broadcast, and how that is known.
+    fn hpet_broadcast(&self) -> (bool, String) {
+        if let Some((major, minor)) = self.version().filter(|version| *version < HPET_BROADCAST_SINCE) {
+            return (false, format!("30 given to devices (Xen {major}.{minor} keeps none for HPET broadcast)"));
+        }
         let taken =
             self.irqs.irqs.iter().find(|irq| irq.vector.is_some_and(|vector| vector.number() == HPET_BROADCAST_VECTOR));
-        let released = taken.map(|irq| format!("30 free (IRQ {} holds it, so HPET broadcast was given up)", irq.irq));
-        let layout = XenLayout { pv, pv32: pv, hpet_broadcast: released.is_none() };
-        evidence.push(released.as_deref().unwrap_or("30 kept (nobody holds it)"));
-        Finding::new(layout, evidence.join(", "))
+        match taken {
+            Some(irq) => (false, format!("30 free (IRQ {} holds it, so it is not kept for HPET broadcast)", irq.irq)),
+            None => {
+                (true, String::from("30 kept (nobody holds it, and Xen may keep it for HPET broadcast from 4.21 on)"))
+            }
+        }
+    }
+
+    /// Xen's version, major and minor; none if it was not recorded or is no version.
+    fn version(&self) -> Option<(u32, u32)> {
+        let mut parts = self.info.as_ref()?.field("xen_version")?.split(['.', '-']);
+        Some((parts.next()?.trim().parse().ok()?, parts.next()?.trim().parse().ok()?))
     }
 
     /// How level-triggered interrupts are acknowledged.

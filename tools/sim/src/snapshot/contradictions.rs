@@ -31,6 +31,7 @@ impl HostSnapshot {
         self.compare_bindings(&mut notes);
         self.compare_port_lists(&mut notes);
         self.compare_affinities(&mut notes);
+        self.compare_vectors(&mut notes);
         for irq in &self.irqs.irqs {
             if irq.vector.is_some() && !irq.affinity.intersects(&irq.holders) {
                 let text = format!(
@@ -74,6 +75,28 @@ impl HostSnapshot {
             if matches!((&irq.trigger, is_maskable), (Trigger::MsiMaskable, false) | (Trigger::MsiUnmaskable, true)) {
                 let can = if is_maskable { "can" } else { "cannot" };
                 say(format!("IRQ {}: it {can} be masked here, is {} there; {IRQS_COUNT}", irq.irq, irq.trigger.name()));
+            }
+        }
+    }
+
+    /// Finds IRQs that hold one vector on one CPU, where only one of them can be served.
+    fn compare_vectors(&self, notes: &mut Vec<Note>) {
+        let mut holders = BTreeMap::new();
+        for irq in &self.irqs.irqs {
+            let Some(vector) = irq.vector else { continue };
+            let mut known: Option<(CpuId, &IrqLine)> = None;
+            for cpu in irq.holders.iter() {
+                let other = *holders.entry((vector.number(), cpu)).or_insert(irq);
+                if other.irq != irq.irq {
+                    known = known.or(Some((cpu, other)));
+                }
+            }
+            if let Some((cpu, other)) = known {
+                let text = format!(
+                    "IRQ {} holds vector {vector} on CPU {cpu}, as IRQ {} on line {} does: a simulation gives it another",
+                    irq.irq, other.irq, other.line
+                );
+                notes.push(note("dump-i.txt", irq.line, text));
             }
         }
     }

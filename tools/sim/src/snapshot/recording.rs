@@ -1,5 +1,6 @@
 //! Where a recording's files are: in a directory, or in this program.
 
+use std::io;
 use std::path::PathBuf;
 
 use crate::import::ImportError;
@@ -79,7 +80,9 @@ impl Recording {
             match self {
                 Self::Directory(directory) => {
                     let path = directory.join(name);
-                    if path.exists() {
+                    // Whatever stands there is to be read, be it a link that leads nowhere: only nothing is nothing.
+                    let is_absent = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+                    if !path.symlink_metadata().is_err_and(is_absent) {
                         return Source::read(&path).map(Some);
                     }
                 }

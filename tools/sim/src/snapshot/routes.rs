@@ -28,8 +28,8 @@ impl HostSnapshot {
     /// The path `source` takes to its owner's handler.
     ///
     /// A hardware-assisted domain that has bound an event channel to its physical interrupt has thereby chosen the event:
-    /// a guest does so only where it may (`hvm_pirq`) and its APIC is not virtualized. One that has not is served by its
-    /// local APIC, and what the processor and the IOMMU can do decides how.
+    /// a guest does so only where it may (`hvm_pirq`), with messages only if its APIC is not virtualized. One that has not
+    /// is served by its local APIC: a line is injected, and of messages the processor and the IOMMU decide.
     #[must_use]
     pub fn route(&self, source: &SourceFacts) -> RouteFinding {
         let owners = |binding: &&SourceBinding| super::source_facts::owner_of(binding.domain) == source.owner;
@@ -40,11 +40,11 @@ impl HostSnapshot {
         match self.kind_of(binding.domain) {
             None => RouteFinding::NoDomainDump,
             Some(DomainKind::Pv) => RouteFinding::Known(classify(DomainFeatures::pv(), signal)),
-            Some(DomainKind::Hvm) if signal == Signal::DeviceIntx => {
-                RouteFinding::Known(classify(assisted(false, false, false), signal))
-            }
             Some(DomainKind::Hvm) if binding.port.is_some() => {
                 RouteFinding::Known(classify(assisted(true, false, false), signal))
+            }
+            Some(DomainKind::Hvm) if signal == Signal::DeviceIntx => {
+                RouteFinding::Known(classify(assisted(false, false, false), signal))
             }
             Some(DomainKind::Hvm) => match self.boot_log.as_ref().and_then(|log| log.virtual_interrupt_delivery) {
                 None => RouteFinding::NoBootLog,
@@ -122,6 +122,23 @@ mod tests {
         assert_eq!(assisted(log(Some(false), None)), Some(Path::SoftwareApic));
         assert_eq!(assisted(log(Some(true), Some(false))), Some(Path::Remapped));
         assert_eq!(assisted(log(Some(true), Some(true))), Some(Path::Posted));
+    }
+
+    #[test]
+    fn a_hardware_assisted_guest_that_bound_a_port_to_its_line_takes_it_as_an_event() {
+        let mut host = HostSnapshot::recorded(Recorded::SasIntx).unwrap();
+        for domain in host.domains.iter_mut().flat_map(|dump| &mut dump.domains).filter(|domain| domain.id.0 == 1) {
+            domain.paging = Some("hap refcounts translate external".to_owned());
+        }
+        let mut line = host.sources().into_iter().find(|source| source.irq == 23).unwrap();
+        let path = |line: &SourceFacts| match host.route(line) {
+            RouteFinding::Known(route) => route.path,
+            other => panic!("{other:?}"),
+        };
+        assert!(line.bindings.iter().all(|binding| binding.port.is_some()));
+        assert_eq!(path(&line), Path::PirqEvent);
+        line.bindings.iter_mut().for_each(|binding| binding.port = None);
+        assert_eq!(path(&line), Path::LevelInjected);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::Path;
 use super::Point;
 use super::Record;
 use crate::Scenario;
+use crate::regular_file;
 
 /// The file of a sweep could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +29,7 @@ pub enum StoreError {
         error: io::Error,
     },
     /// A line is no record.
-    #[error("{file}:{line}: expected the record of a point as JSON: {error}")]
+    #[error("{file}:{line}: expected the record of a point as JSON")]
     NotARecord {
         /// Which file.
         file: String,
@@ -40,6 +41,9 @@ pub enum StoreError {
     },
 }
 
+/// How every record begins: what begins so and ends too early was torn by an interruption.
+const BEGINNING: &[u8] = b"{\"point\":{\"scenario\":\"";
+
 /// An open file of records.
 pub(super) struct Store {
     name: String,
@@ -48,29 +52,32 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the file, or makes it, and reads what it has. A last line without its end was torn by an interruption: it is
-    /// cut off, and its point will be run again.
+    /// Opens the file, or makes it, and reads what it has. A record torn at the file's end is cut off, and its point will
+    /// be run again. Nothing is changed unless all else in the file is whole records.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let name = path.display().to_string();
         let fail = |action| {
             let file = name.clone();
             move |error| StoreError::Io { file, action, error }
         };
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let mut file = options.map_err(fail("opened"))?;
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+        let mut file = regular_file::open(path, &options).map_err(fail("opened"))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail("read"))?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64).map_err(fail("cut to its last whole line"))?;
-        file.seek(SeekFrom::End(0)).map_err(fail("written"))?;
         let mut records = Vec::new();
-        for (index, line) in bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate() {
-            let record = serde_json::from_slice(line);
-            records.push(record.map_err(|error| StoreError::NotARecord {
-                file: name.clone(),
-                line: index + 1,
-                error,
-            })?);
+        let mut torn = 0;
+        for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            match serde_json::from_slice(line) {
+                Ok(record) => records.push(record),
+                Err(error) if error.is_eof() && is_torn(line) => torn = line.len(),
+                Err(error) => return Err(StoreError::NotARecord { file: name, line: index + 1, error }),
+            }
+        }
+        bytes.truncate(bytes.len() - torn);
+        file.set_len(bytes.len() as u64).map_err(fail("cut to its last whole record"))?;
+        file.seek(SeekFrom::End(0)).map_err(fail("written"))?;
+        if bytes.last().is_some_and(|last| *last != b'\n') {
+            file.write_all(b"\n").map_err(fail("written"))?;
         }
         Ok(Self { name, file, records })
     }
@@ -96,12 +103,51 @@ impl Store {
     }
 }
 
-/// A fingerprint of what a scenario says, policy, engine, load and seed apart: these are the point's. FNV-1a over its
-/// JSON, which is the same on every machine.
+/// Whether a line is the beginning of a record, without a line's end.
+fn is_torn(line: &[u8]) -> bool {
+    !line.ends_with(b"\n") && (line.starts_with(BEGINNING) || BEGINNING.starts_with(line))
+}
+
+/// A fingerprint of what a scenario says, policy, engine, load and seed apart: these are the point's. The program's version
+/// is part of it, since another one may find something else.
 pub(super) fn fingerprint(scenario: &Scenario) -> u64 {
+    fingerprint_by(env!("CARGO_PKG_VERSION"), scenario)
+}
+
+/// FNV-1a over the version and the scenario's JSON, which are the same on every machine.
+fn fingerprint_by(version: &str, scenario: &Scenario) -> u64 {
     let mut plain = scenario.clone();
     (plain.policy, plain.engine, plain.load, plain.seed) = Default::default();
     // A scenario is plain data: numbers, texts and lists always have a JSON form.
     let bytes = serde_json::to_vec(&plain).unwrap_or_default();
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    let all = version.bytes().chain(bytes);
+    all.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BEGINNING;
+    use super::fingerprint;
+    use super::fingerprint_by;
+    use crate::Engine;
+    use crate::Shipped;
+    use crate::VectorPolicy;
+    use crate::sweep::Outcome;
+    use crate::sweep::Point;
+    use crate::sweep::Record;
+
+    #[test]
+    fn another_version_of_the_program_has_other_fingerprints() {
+        let scenario = Shipped::named("question-2013").unwrap().scenario().unwrap();
+        assert_eq!(fingerprint(&scenario), fingerprint_by(env!("CARGO_PKG_VERSION"), &scenario));
+        assert_ne!(fingerprint_by("0.1.0", &scenario), fingerprint_by("0.1.1", &scenario));
+    }
+
+    #[test]
+    fn every_record_begins_as_a_torn_one_is_known_by() {
+        let point =
+            Point { scenario: 7, policy: VectorPolicy::Recorded, engine: Engine::AsIs, load: 1.0, seed: u64::MAX };
+        let record = Record { point, outcome: Outcome::Fault(String::new()) };
+        assert!(serde_json::to_vec(&record).unwrap().starts_with(BEGINNING));
+    }
 }
