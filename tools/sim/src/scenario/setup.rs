@@ -39,7 +39,7 @@ use super::path;
 use super::planned;
 use crate::Workload;
 
-/// Most vCPUs of a domain (Xen: `MAX_VIRT_CPUS`, `public/xen.h`'s limit of a PV domain, above an HVM domain's).
+/// Most vCPUs of a domain (Xen: `MAX_VIRT_CPUS`, of a PV domain; an HVM domain has fewer).
 const MOST_VCPUS: f64 = 8192.0;
 
 /// Most CPUs that flat logical destinations reach (SDM vol. 3A, 11.6.2.2).
