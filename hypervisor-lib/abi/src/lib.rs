@@ -28,6 +28,7 @@ pub mod hvm;
 #[cfg(not(loom))]
 mod layout;
 pub mod page;
+pub mod physdev;
 pub mod shared_info;
 pub mod sync;
 pub mod trace;

@@ -4,6 +4,14 @@
 //! undefined behaviour, and every field has one access width on our side. [`Shared`] is sealed: whoever maps guest memory
 //! may rely on that.
 
+use crate::event::ControlBlock;
+use crate::event::EventArray;
+use crate::physdev::PirqEoiPage;
+use crate::shared_info::SharedInfo32;
+use crate::shared_info::SharedInfo64;
+use crate::vcpu_info::VcpuInfo32;
+use crate::vcpu_info::VcpuInfo64;
+
 /// The size of a page, in bytes.
 pub const PAGE_SIZE: usize = 4096;
 
@@ -14,4 +22,55 @@ pub(crate) mod sealed {
 
 /// A layout the guest may write at any moment: all its fields are atomics, all bit patterns are valid, and it fits into a
 /// page. Its default is all zeros.
-pub trait Shared: sealed::Sealed + Default + Send + Sync + 'static {}
+pub trait Shared: sealed::Sealed + Default + Send + Sync + 'static {
+    /// Which layout this is.
+    const KIND: PageKind;
+
+    /// The reference in `any`, if it is to this layout.
+    fn narrow(any: AnyShared<'_>) -> Option<&Self>;
+}
+
+/// Declares the layouts there are, so that memory without pointer casts can keep them side by side.
+macro_rules! layouts {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The layouts a peer may write.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum PageKind {
+            $($(#[$doc])* $name,)*
+        }
+
+        /// A reference to one of the layouts.
+        #[derive(Clone, Copy, Debug)]
+        pub enum AnyShared<'a> {
+            $($(#[$doc])* $name(&'a $name),)*
+        }
+
+        $(
+            impl sealed::Sealed for $name {}
+            impl Shared for $name {
+                const KIND: PageKind = PageKind::$name;
+
+                fn narrow(any: AnyShared<'_>) -> Option<&Self> {
+                    if let AnyShared::$name(layout) = any { Some(layout) } else { None }
+                }
+            }
+        )*
+    };
+}
+
+layouts! {
+    /// The shared page of a 64-bit guest.
+    SharedInfo64,
+    /// The shared page of a 32-bit guest.
+    SharedInfo32,
+    /// A vCPU's block in a 64-bit guest's layout.
+    VcpuInfo64,
+    /// A vCPU's block in a 32-bit guest's layout.
+    VcpuInfo32,
+    /// A FIFO control block.
+    ControlBlock,
+    /// A page of FIFO event words.
+    EventArray,
+    /// A page with a bit for each physical IRQ.
+    PirqEoiPage,
+}

@@ -3,8 +3,6 @@
 
 use core::array;
 
-use crate::page::Shared;
-use crate::page::sealed::Sealed;
 use crate::sync::AtomicU32;
 use crate::sync::AtomicU64;
 use crate::vcpu_info::VcpuInfo32;
@@ -92,8 +90,3 @@ impl Default for SharedInfo32 {
         }
     }
 }
-
-impl Sealed for SharedInfo64 {}
-impl Shared for SharedInfo64 {}
-impl Sealed for SharedInfo32 {}
-impl Shared for SharedInfo32 {}

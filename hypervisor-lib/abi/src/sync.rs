@@ -24,3 +24,12 @@ pub use loom::sync::atomic::AtomicU64;
 pub use loom::sync::atomic::Ordering;
 #[cfg(loom)]
 pub use loom::sync::atomic::fence;
+
+/// Stands between a sequentially consistent change of one word and the sequentially consistent look at another that
+/// follows it. The language orders the two already; loom does not (it takes sequentially consistent accesses for
+/// acquire-release), so there it is a fence.
+#[inline]
+pub fn change_before_look() {
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+}

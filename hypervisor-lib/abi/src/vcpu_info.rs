@@ -3,8 +3,6 @@
 //! 64 bytes: inside [`SharedInfo64`](crate::SharedInfo64) for the first 32 vCPUs, or where
 //! `VCPUOP_register_vcpu_info` put it.
 
-use crate::page::Shared;
-use crate::page::sealed::Sealed;
 use crate::sync::AtomicU8;
 use crate::sync::AtomicU32;
 use crate::sync::AtomicU64;
@@ -85,8 +83,3 @@ pub struct VcpuInfo32 {
     /// The time.
     pub time: VcpuTimeInfo,
 }
-
-impl Sealed for VcpuInfo64 {}
-impl Shared for VcpuInfo64 {}
-impl Sealed for VcpuInfo32 {}
-impl Shared for VcpuInfo32 {}

@@ -4,8 +4,6 @@ use core::array;
 
 use crate::event::word::EventWord;
 use crate::page::PAGE_SIZE;
-use crate::page::Shared;
-use crate::page::sealed::Sealed;
 use crate::sync::AtomicU32;
 
 /// How wide a link is (`EVTCHN_FIFO_LINK_BITS`).
@@ -95,11 +93,6 @@ impl FifoPriority {
         self.0 < other.0
     }
 }
-
-impl Sealed for EventArray {}
-impl Shared for EventArray {}
-impl Sealed for ControlBlock {}
-impl Shared for ControlBlock {}
 
 #[cfg(test)]
 mod tests {
