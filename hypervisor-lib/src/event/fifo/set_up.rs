@@ -61,7 +61,9 @@ impl<L: RawMutex> Domain<L> {
         for (port, slot) in self.ports.existing(1..channels) {
             let bound = slot.lock();
             slot.set_route(Route { priority: FifoPriority::DEFAULT, ..slot.route() });
-            if bitmaps.is_some_and(|bitmaps| bitmaps.is_pending(port)) && bound.binding().is_open() {
+            // The bit goes, so that it absorbs nothing when a reset brings the bitmaps back.
+            let was_pending = bitmaps.is_some_and(|bitmaps| bitmaps.clear_pending(port));
+            if was_pending && bound.binding().is_open() {
                 slot.keep_unraised();
             }
         }
