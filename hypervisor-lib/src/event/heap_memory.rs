@@ -110,7 +110,7 @@ impl<L: RawMutex> HeapMemory<L> {
     }
 
     fn locate<T: Shared>(&self, known: &mut Known, domain: DomainId, place: GuestPlace) -> Result<Pinned<T>, PinError> {
-        if place.gfn >= self.end_gfn || !place.fits(size_of::<T>()) {
+        if place.gfn >= self.end_gfn || !place.fits(T::SIZE) {
             return Err(PinError::NotMemory { domain, place });
         }
         let next = known.places.len();
