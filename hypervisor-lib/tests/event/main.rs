@@ -7,4 +7,5 @@ mod host;
 mod model;
 mod properties;
 mod regressions;
+mod saving;
 mod upcalls;
