@@ -22,7 +22,7 @@ use hypervisor_abi::sync::Ordering;
 use lock_api::Mutex;
 use lock_api::RawMutex;
 
-/// The most vCPUs a domain can have: a [`Route`] has 12 bits for them.
+/// The most vCPUs a domain can have: a route has 12 bits for them.
 pub const MAX_VCPUS: u32 = 1 << 12;
 /// One more than the highest physical IRQ: a binding has 24 bits for it.
 pub const MAX_PIRQS: u32 = 1 << 24;
