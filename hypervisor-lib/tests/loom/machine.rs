@@ -348,6 +348,9 @@ impl Host for Machine {
     }
 }
 
+/// The stack of a test, in loom's unit of 8 bytes.
+const STACK: usize = 0x2_0000;
+
 /// Runs a test in every interleaving with at most `preemptions` pre-emptions.
 pub(crate) fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -355,9 +358,13 @@ pub(crate) fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'stati
     builder.max_branches = 100_000;
     let runs = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&runs);
+    let test = Arc::new(test);
     builder.check(move || {
         counted.fetch_add(1, Ordering::Relaxed);
-        test();
+        // loom's first thread has a stack of 32 KiB, too small for pages of its big atomics.
+        let test = Arc::clone(&test);
+        let body = thread::Builder::new().stack_size(STACK).spawn(move || test());
+        body.expect("a thread").join().expect("a test that ends");
     });
     println!("{} interleavings", runs.load(Ordering::Relaxed));
 }
