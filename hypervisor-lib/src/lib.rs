@@ -2,7 +2,8 @@
 //!
 //! What it is: the part of Carillon a hypervisor or a toolstack links to decide how an interrupt reaches its guest.
 //! What it is not: the arbitration of host vectors, which is the `vector-allocator` crate's; nor a driver of real
-//! hardware, which is an edge's. Today it holds [`fabric`], the classifier of paths.
+//! hardware, which is an edge's. It holds [`event`], the event channels, and [`fabric`], the classifier
+//! of paths.
 //!
 //! ```
 //! use hypervisor_lib::fabric::{DomainFeatures, Path, Signal, classify};
@@ -15,7 +16,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-pub mod fabric;
-
-#[cfg(test)]
 extern crate alloc;
+
+pub mod event;
+pub mod fabric;
+pub mod offer;

@@ -2,15 +2,7 @@
 
 use core::fmt;
 
-/// A domain's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DomainId(pub u16);
-
-impl fmt::Display for DomainId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "d{}", self.0)
-    }
-}
+use hypervisor_abi::DomainId;
 
 /// Whose interrupt it is. A line that several domains share belongs to the least trusted of them: it is as slow to be
 /// acknowledged as the slowest.

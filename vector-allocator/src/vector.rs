@@ -109,47 +109,8 @@ impl fmt::Display for PriorityClass {
     }
 }
 
-/// The priority of a FIFO event channel, 0 to 15; here *0 outranks 15* (`public/event_channel.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FifoPriority(u8);
-
-/// The number is no FIFO event-channel priority.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("FIFO priority {0} is out of range: 0 (highest) to 15 (lowest)")]
-pub struct IllegalFifoPriority(pub u8);
-
-impl FifoPriority {
-    /// `EVTCHN_FIFO_PRIORITY_MAX`: served first.
-    pub const HIGHEST: Self = Self(0);
-    /// `EVTCHN_FIFO_PRIORITY_DEFAULT`.
-    pub const DEFAULT: Self = Self(7);
-    /// `EVTCHN_FIFO_PRIORITY_MIN`: served last.
-    pub const LOWEST: Self = Self(15);
-
-    /// Checks a number once.
-    ///
-    /// # Errors
-    /// [`IllegalFifoPriority`] above 15.
-    pub const fn new(number: u8) -> Result<Self, IllegalFifoPriority> {
-        if number > 15 { Err(IllegalFifoPriority(number)) } else { Ok(Self(number)) }
-    }
-
-    /// The number as the ABI carries it.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        self.0
-    }
-
-    /// Whether events of this priority are served before those of `other`.
-    #[must_use]
-    pub const fn outranks(self, other: Self) -> bool {
-        self.0 < other.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::FifoPriority;
     use super::IllegalVector;
     use super::Vector;
 
@@ -170,12 +131,5 @@ mod tests {
                 assert_eq!(a.blocks_in_service(b), !b.class().outranks(a.class()));
             }
         }
-    }
-
-    #[test]
-    fn fifo_priorities_run_the_other_way() {
-        assert!(FifoPriority::HIGHEST.outranks(FifoPriority::DEFAULT));
-        assert!(FifoPriority::DEFAULT.outranks(FifoPriority::LOWEST));
-        assert!(FifoPriority::new(16).is_err());
     }
 }

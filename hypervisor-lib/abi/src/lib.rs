@@ -1,17 +1,48 @@
 //! Layouts shared by hypervisor and guest: what the bits mean, without any policy.
 //!
-//! [`trace`] has the records of Xen's trace buffers. Nothing here reads or writes memory; callers bring words and get
-//! fields.
+//! What it is: [`event`] has the operations of event channels, their arguments and the words both sides share;
+//! [`shared_info`] and [`vcpu_info`] the pages the older ABI lives in; [`hvm`], [`cpuid`] and [`features`] how an HVM guest
+//! finds all that and asks for upcalls; [`virq`] the hypervisor's own events; [`errno`] why a call failed; [`trace`] the
+//! records of Xen's trace buffers. What it is not: a way to map memory, or a protocol; hypervisor and guest bring their own.
+//!
+//! Structures the peer may write ([`page::Shared`]) are made of atomics; under `--cfg loom` of loom's, so that the
+//! protocols over them can be model-checked.
 //!
 //! ```
-//! use hypervisor_abi::trace::TraceHeader;
+//! use hypervisor_abi::event::EventWordValue;
 //!
-//! let header = TraceHeader::from(0xb080_2008);
-//! assert_eq!(header.event(), hypervisor_abi::trace::HW_IRQ_HANDLED);
-//! assert_eq!(header.extra_words(), 3);
-//! assert!(header.has_cycles());
+//! // Port 3 is pending and linked; port 17 follows it in the queue.
+//! let word = EventWordValue::from(0xa000_0011);
+//! assert!(word.pending() && word.linked() && !word.masked());
+//! assert_eq!(word.link(), 17);
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod cpuid;
+pub mod domain;
+pub mod errno;
+pub mod event;
+pub mod features;
+pub mod hvm;
+#[cfg(not(loom))]
+mod layout;
+pub mod page;
+pub mod physdev;
+pub mod shared_info;
+pub mod sync;
 pub mod trace;
+pub mod vcpu_info;
+pub mod virq;
+
+pub use domain::DomainId;
+pub use domain::VcpuId;
+pub use errno::Errno;
+pub use event::Port;
+pub use page::PAGE_SIZE;
+pub use page::Shared;
+pub use shared_info::SharedInfo32;
+pub use shared_info::SharedInfo64;
+pub use vcpu_info::VcpuInfo32;
+pub use vcpu_info::VcpuInfo64;
+pub use virq::Virq;

@@ -1,0 +1,35 @@
+//! The atomics shared pages are made of: the language's, or loom's when its model checker runs (`--cfg loom`).
+
+#[cfg(not(loom))]
+pub use core::sync::atomic::AtomicU8;
+#[cfg(not(loom))]
+pub use core::sync::atomic::AtomicU16;
+#[cfg(not(loom))]
+pub use core::sync::atomic::AtomicU32;
+#[cfg(not(loom))]
+pub use core::sync::atomic::AtomicU64;
+#[cfg(not(loom))]
+pub use core::sync::atomic::Ordering;
+#[cfg(not(loom))]
+pub use core::sync::atomic::fence;
+#[cfg(loom)]
+pub use loom::sync::atomic::AtomicU8;
+#[cfg(loom)]
+pub use loom::sync::atomic::AtomicU16;
+#[cfg(loom)]
+pub use loom::sync::atomic::AtomicU32;
+#[cfg(loom)]
+pub use loom::sync::atomic::AtomicU64;
+#[cfg(loom)]
+pub use loom::sync::atomic::Ordering;
+#[cfg(loom)]
+pub use loom::sync::atomic::fence;
+
+/// Stands between a sequentially consistent change of one word and the sequentially consistent look at another that
+/// follows it. The language orders the two already; loom does not (it takes sequentially consistent accesses for
+/// acquire-release), so there it is a fence.
+#[inline]
+pub fn change_before_look() {
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+}

@@ -1,0 +1,228 @@
+//! The layouts and numbers against the installed headers of Xen (Debian: `libxen-dev`), through a C compiler: what the
+//! compiler prints must be what the crate says. Without headers or compiler the test says `SKIP` and why.
+#![cfg(not(loom))]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::mem::offset_of;
+use std::path::Path;
+use std::process::Command;
+
+use hypervisor_abi::Errno;
+use hypervisor_abi::cpuid;
+use hypervisor_abi::cpuid::HvmFeatures;
+use hypervisor_abi::errno;
+use hypervisor_abi::event;
+use hypervisor_abi::features::Feature;
+use hypervisor_abi::hvm;
+use hypervisor_abi::shared_info::LEGACY_MAX_VCPUS;
+use hypervisor_abi::shared_info::SharedInfo32;
+use hypervisor_abi::shared_info::SharedInfo64;
+use hypervisor_abi::vcpu_info;
+use hypervisor_abi::vcpu_info::RegisterVcpuInfo;
+use hypervisor_abi::vcpu_info::VcpuInfo32;
+use hypervisor_abi::vcpu_info::VcpuInfo64;
+
+/// A C expression and what it must be.
+type Fact = (String, u64);
+
+fn fact(expression: &str, value: usize) -> Fact {
+    (expression.to_owned(), u64::try_from(value).expect("a small number"))
+}
+
+/// Prints each fact's value by a compiled C program; `Err` says why that cannot be done here.
+fn compiled(facts: &[Fact]) -> Result<BTreeMap<String, u64>, String> {
+    if !Path::new("/usr/include/xen/event_channel.h").exists() {
+        return Err("Xen's headers are not installed (Debian: apt-get install libxen-dev)".to_owned());
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (source, program) = (directory.path().join("facts.c"), directory.path().join("facts"));
+    let mut text = String::from(
+        "#define __XEN_TOOLS__ 1\n#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <xen/xen.h>\n\
+         #include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/features.h>\n#include <xen/vcpu.h>\n\
+         #include <xen/hvm/hvm_op.h>\n#include <xen/hvm/params.h>\n#include <xen/arch-x86/cpuid.h>\n\
+         #include <xen/foreign/x86_32.h>\n#include <xen/foreign/x86_64.h>\nint main(void) {\n",
+    );
+    for (expression, _) in facts {
+        writeln!(text, "printf(\"%s\\t%llu\\n\", \"{expression}\", (unsigned long long)({expression}));")
+            .expect("a string takes any text");
+    }
+    text.push_str("return 0; }\n");
+    fs::write(&source, text).expect("a writable file");
+    let compiler = Command::new("cc").arg(&source).arg("-o").arg(&program).output();
+    let compiler = compiler.map_err(|error| format!("no C compiler (cc): {error}"))?;
+    assert!(compiler.status.success(), "cc: {}", String::from_utf8_lossy(&compiler.stderr));
+    let printed = Command::new(&program).output().expect("the program just compiled runs");
+    let printed = String::from_utf8(printed.stdout).expect("plain text");
+    let lines = printed.lines().map(|line| {
+        let (expression, value) = line.split_once('\t').expect("a tab in each line");
+        (expression.to_owned(), value.parse().expect("a number"))
+    });
+    Ok(lines.collect())
+}
+
+fn check(facts: &[Fact]) {
+    match compiled(facts) {
+        Ok(values) => {
+            for (expression, value) in facts {
+                assert_eq!(values.get(expression), Some(value), "{expression}");
+            }
+        }
+        Err(reason) => println!("SKIP abi-headers: {reason}"),
+    }
+}
+
+/// Facts of a structure: its size and its fields' offsets.
+macro_rules! layout {
+    ($ours:ty, $theirs:literal, [$($field:ident = $their_field:literal),* $(,)?]) => {
+        [
+            fact(concat!("sizeof(", $theirs, ")"), size_of::<$ours>()),
+            $(fact(concat!("offsetof(", $theirs, ", ", $their_field, ")"), offset_of!($ours, $field)),)*
+        ]
+    };
+}
+
+#[test]
+fn shared_pages_of_both_word_sizes_are_laid_out_as_in_the_headers() {
+    let mut facts = Vec::new();
+    facts.extend(layout!(
+        SharedInfo64,
+        "struct shared_info_x86_64",
+        [
+            vcpu_info = "vcpu_info",
+            evtchn_pending = "evtchn_pending",
+            evtchn_mask = "evtchn_mask",
+            wc_version = "wc_version",
+            wc_sec_hi = "wc_sec_hi",
+            arch = "arch",
+        ]
+    ));
+    facts.extend(layout!(
+        SharedInfo32,
+        "struct shared_info_x86_32",
+        [
+            vcpu_info = "vcpu_info",
+            evtchn_pending = "evtchn_pending",
+            evtchn_mask = "evtchn_mask",
+            wc_version = "wc_version",
+            arch = "arch",
+            wc_sec_hi = "arch.wc_sec_hi",
+        ]
+    ));
+    facts.extend(layout!(
+        VcpuInfo64,
+        "struct vcpu_info_x86_64",
+        [
+            evtchn_upcall_pending = "evtchn_upcall_pending",
+            evtchn_upcall_mask = "evtchn_upcall_mask",
+            evtchn_pending_sel = "evtchn_pending_sel",
+            arch = "arch",
+            time = "time",
+        ]
+    ));
+    facts.extend(layout!(
+        VcpuInfo32,
+        "struct vcpu_info_x86_32",
+        [
+            evtchn_upcall_pending = "evtchn_upcall_pending",
+            evtchn_upcall_mask = "evtchn_upcall_mask",
+            evtchn_pending_sel = "evtchn_pending_sel",
+            arch = "arch",
+            time = "time",
+        ]
+    ));
+    facts.push(fact("XEN_LEGACY_MAX_VCPUS", LEGACY_MAX_VCPUS));
+    check(&facts);
+}
+
+#[test]
+fn fifo_pages_and_arguments_are_laid_out_as_in_the_headers() {
+    let mut facts = Vec::new();
+    facts.extend(layout!(event::ControlBlock, "struct evtchn_fifo_control_block", [ready = "ready", head = "head"]));
+    facts.extend(layout!(
+        event::Status,
+        "struct evtchn_status",
+        [
+            dom = "dom",
+            port = "port",
+            status = "status",
+            vcpu = "vcpu",
+            detail = "u",
+            remote_port = "u.interdomain.port",
+        ]
+    ));
+    facts.extend(layout!(
+        event::InitControl,
+        "struct evtchn_init_control",
+        [control_gfn = "control_gfn", offset = "offset", vcpu = "vcpu", link_bits = "link_bits",]
+    ));
+    facts.extend(layout!(RegisterVcpuInfo, "struct vcpu_register_vcpu_info", [gfn = "mfn", offset = "offset"]));
+    facts.extend(layout!(hvm::HvmParam, "struct xen_hvm_param", [domid = "domid", index = "index", value = "value"]));
+    facts.extend(layout!(
+        hvm::EvtchnUpcallVector,
+        "struct xen_hvm_evtchn_upcall_vector",
+        [vcpu = "vcpu", vector = "vector",]
+    ));
+    facts.push(fact("EVTCHN_FIFO_NR_CHANNELS", event::FIFO_CHANNELS as usize));
+    facts.push(fact("EVTCHN_FIFO_MAX_QUEUES", event::FIFO_QUEUES));
+    facts.push(fact("BIND_PIRQ__WILL_SHARE", event::WILL_SHARE as usize));
+    facts.push(fact("VCPUOP_register_vcpu_info", vcpu_info::VCPUOP_REGISTER_VCPU_INFO as usize));
+    check(&facts);
+}
+
+#[test]
+fn features_parameters_and_cpuid_bits_have_the_numbers_of_the_headers() {
+    let bit = |features: HvmFeatures| u32::from(features) as usize;
+    check(&[
+        fact("XENFEAT_auto_translated_physmap", Feature::AutoTranslatedPhysmap as usize),
+        fact("XENFEAT_hvm_callback_vector", Feature::HvmCallbackVector as usize),
+        fact("XENFEAT_hvm_safe_pvclock", Feature::HvmSafePvclock as usize),
+        fact("XENFEAT_hvm_pirqs", Feature::HvmPirqs as usize),
+        fact("XENFEAT_dom0", Feature::Dom0 as usize),
+        fact("XENFEAT_not_direct_mapped", Feature::NotDirectMapped as usize),
+        fact("HVM_PARAM_CALLBACK_IRQ", hvm::HVM_PARAM_CALLBACK_IRQ as usize),
+        fact("HVM_PARAM_STORE_EVTCHN", hvm::HVM_PARAM_STORE_EVTCHN as usize),
+        fact("HVM_PARAM_CONSOLE_EVTCHN", hvm::HVM_PARAM_CONSOLE_EVTCHN as usize),
+        fact("HVMOP_set_param", hvm::HVMOP_SET_PARAM as usize),
+        fact("HVMOP_set_evtchn_upcall_vector", hvm::HVMOP_SET_EVTCHN_UPCALL_VECTOR as usize),
+        fact("XEN_CPUID_FIRST_LEAF", cpuid::FIRST_LEAF as usize),
+        fact("XEN_CPUID_SIGNATURE_EBX", cpuid::SIGNATURE[0] as usize),
+        fact("XEN_CPUID_SIGNATURE_ECX", cpuid::SIGNATURE[1] as usize),
+        fact("XEN_CPUID_SIGNATURE_EDX", cpuid::SIGNATURE[2] as usize),
+        fact("XEN_CPUID_MAX_NUM_LEAVES", cpuid::MAX_LEAVES as usize),
+        fact("XEN_HVM_CPUID_APIC_ACCESS_VIRT", bit(HvmFeatures::new().with_apic_access_virt(true))),
+        fact("XEN_HVM_CPUID_X2APIC_VIRT", bit(HvmFeatures::new().with_x2apic_virt(true))),
+        fact("XEN_HVM_CPUID_VCPU_ID_PRESENT", bit(HvmFeatures::new().with_vcpu_id_present(true))),
+        fact("XEN_HVM_CPUID_DOMID_PRESENT", bit(HvmFeatures::new().with_domid_present(true))),
+        fact("XEN_HVM_CPUID_EXT_DEST_ID", bit(HvmFeatures::new().with_ext_dest_id(true))),
+        fact("XEN_HVM_CPUID_UPCALL_VECTOR", bit(HvmFeatures::new().with_upcall_vector(true))),
+    ]);
+}
+
+#[test]
+fn errors_have_the_numbers_of_the_headers() {
+    // In the order of errno::ALL; ERESTART is the hypervisor's own and not in the public view of the header.
+    let names = [
+        "EPERM",
+        "ENOENT",
+        "ESRCH",
+        "EAGAIN",
+        "ENOMEM",
+        "EACCES",
+        "EFAULT",
+        "EBUSY",
+        "EEXIST",
+        "ENODEV",
+        "EINVAL",
+        "ENOSPC",
+        "ENOSYS",
+        "EOPNOTSUPP",
+        "ENOTCONN",
+    ];
+    let public = errno::ALL.into_iter().filter(|errno| *errno != Errno::Restart);
+    let facts: Vec<Fact> =
+        names.iter().zip(public).map(|(name, errno)| fact(&format!("XEN_{name}"), errno as usize)).collect();
+    assert_eq!(facts.len(), errno::ALL.len() - 1);
+    check(&facts);
+}
