@@ -1,12 +1,75 @@
 //! The guest's side of Xen interrupt delivery: what a guest kernel or unikernel links.
-//!
-//! What it will be: detection of Xen and of its delivery features, set-up in the order that loses nothing (local APIC
-//! first, then vcpu_info, FIFO control block, upcall vector), the upcall loop of both event-channel ABIs, late EOI, IPIs and
-//! PIRQs. It allocates nothing and holds no lock.
-//!
-//! What it is not: privileged instructions and entry code, which are an edge's (`guest-shim/hw`).
-//!
-//! **State: no code yet.** The event-channel work brings it; until then this crate only keeps its place in the house, so
-//! that the layer check already covers it.
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod abi;
+mod channels;
+mod detect;
+mod fifo;
+mod hypercall;
+mod layout;
+mod pirq;
+mod port;
+mod restore;
+mod retire;
+mod set_up;
+mod throttle;
+mod time;
+mod two_level;
+mod upcall;
+
+pub use abi::Admission;
+pub use abi::ControlPage;
+pub use abi::Duty;
+pub use abi::EventAbi;
+pub use abi::Found;
+pub use abi::Unmasked;
+pub use abi::VcpuInfoOf;
+pub use abi::Visit;
+pub use channels::ChannelError;
+pub use channels::EventChannels;
+pub use channels::Sharing;
+pub use detect::ApicMode;
+pub use detect::Cpuid;
+pub use detect::MsiPath;
+pub use detect::Version;
+pub use detect::Xen;
+pub use detect::features;
+pub use fifo::ArrayPage;
+pub use fifo::Fifo;
+pub use fifo::Queues;
+pub use hypercall::Hypercalls;
+pub use hypercall::Object;
+pub use hypercall::Reason;
+pub use hypercall::Refused;
+pub use layout::SharedInfo;
+pub use layout::VcpuBlock;
+pub use pirq::MsiMessage;
+pub use pirq::PirqEois;
+pub use pirq::map_gsi;
+pub use pirq::reserve_for_msi;
+pub use pirq::unmap;
+pub use port::Bound;
+pub use port::EoiMode;
+pub use port::PortRecord;
+pub use port::Source;
+pub use restore::Restored;
+pub use retire::Retired;
+pub use set_up::Gfn;
+pub use set_up::LocalApic;
+pub use set_up::Place;
+pub use set_up::SetUpError;
+pub use set_up::Upcall;
+pub use set_up::VcpuSetUp;
+pub use set_up::hvm_param;
+pub use set_up::set_upcall;
+pub use throttle::Throttle;
+pub use time::Span;
+pub use time::Time;
+pub use two_level::Scan;
+pub use two_level::TwoLevel;
+pub use upcall::Eoi;
+pub use upcall::Round;
+pub use upcall::Served;
+pub use upcall::VcpuEvents;
+pub use upcall::Work;

@@ -1,0 +1,129 @@
+//! The two changes of an event word that more than one bit of it decides, on the guest's side.
+
+use hypervisor_abi::Port;
+use hypervisor_abi::event::EventWord;
+use hypervisor_abi::event::EventWordValue;
+use hypervisor_abi::sync::Ordering;
+use hypervisor_abi::sync::change_before_look;
+
+use crate::abi::Admission;
+use crate::abi::Found;
+use crate::abi::Unmasked;
+
+/// How often the guest tries to unmask a word the hypervisor is changing, before it asks the hypervisor to do it.
+const UNMASK_TRIES: u32 = 4;
+
+/// Takes a port off its queue: the port after it (0 ends the queue), and whether it had a deliverable event.
+///
+/// One compare-and-exchange decides everything, so that no event comes between leaving the queue and clearing `PENDING`,
+/// and no mask is overlooked. It fails only if the hypervisor has changed the word, which it does a bounded number of times
+/// an event.
+#[inline]
+pub(crate) fn take(word: &EventWord, admission: Admission) -> (Port, Found) {
+    let mut seen = word.load(Ordering::Acquire);
+    loop {
+        let event = if seen.pending() && !seen.masked() { Found::Event } else { Found::Nothing };
+        let left = seen.with_linked(false).with_link(0);
+        let left = match (event, admission) {
+            // The event stays: what was masked when it came is told by PENDING alone.
+            (Found::Nothing, _) => left,
+            (Found::Event, Admission::Early) => left.with_pending(false),
+            (Found::Event, Admission::Late { .. }) => left.with_pending(false).with_masked(true),
+            (Found::Event, Admission::Aside) => left.with_masked(true),
+        };
+        match word.0.compare_exchange_weak(seen.into(), left.into(), Ordering::SeqCst, Ordering::Acquire) {
+            Ok(_) => {
+                change_before_look();
+                return (Port(seen.link()), event);
+            }
+            Err(changed) => seen = changed.into(),
+        }
+    }
+}
+
+/// Clears `MASKED` where that is the guest's to do: not while an event waits, which only the hypervisor can put into a
+/// queue, nor while the word is `BUSY` (`public/event_channel.h`; XSA-332).
+pub(crate) fn unmask(word: &EventWord) -> Unmasked {
+    let mut seen = word.load(Ordering::Acquire);
+    for _ in 0..UNMASK_TRIES {
+        if !seen.masked() {
+            return Unmasked::Done;
+        }
+        if seen.pending() {
+            return Unmasked::AskHypervisor;
+        }
+        let idle: EventWordValue = seen.with_busy(false);
+        let unmasked = idle.with_masked(false);
+        match word.0.compare_exchange(idle.into(), unmasked.into(), Ordering::SeqCst, Ordering::Acquire) {
+            Ok(_) => return Unmasked::Done,
+            Err(changed) => seen = changed.into(),
+        }
+    }
+    Unmasked::AskHypervisor
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use hypervisor_abi::Port;
+    use hypervisor_abi::event::EventWord;
+    use hypervisor_abi::event::EventWordValue;
+    use hypervisor_abi::sync::AtomicU32;
+    use hypervisor_abi::sync::Ordering;
+
+    use super::Admission;
+    use super::Found;
+    use super::Unmasked;
+    use super::take;
+    use super::unmask;
+    use crate::abi::Duty;
+
+    fn word(value: EventWordValue) -> EventWord {
+        EventWord(AtomicU32::new(value.into()))
+    }
+
+    /// All values of the four flags, with a link.
+    fn values() -> impl Iterator<Item = EventWordValue> {
+        (0..16_u32).map(|flags| {
+            EventWordValue::new()
+                .with_link(9)
+                .with_busy(flags & 1 != 0)
+                .with_linked(flags & 2 != 0)
+                .with_masked(flags & 4 != 0)
+                .with_pending(flags & 8 != 0)
+        })
+    }
+
+    #[test]
+    fn taking_a_port_ends_its_link_whatever_its_flags_and_loses_no_masked_event() {
+        let late = Admission::Late { duty: Duty::None };
+        for (before, admission) in
+            values().flat_map(|value| [Admission::Early, late, Admission::Aside].map(|a| (value, a)))
+        {
+            let cell = word(before);
+            let (next, event) = take(&cell, admission);
+            let after = cell.load(Ordering::Acquire);
+            assert_eq!(next, Port(9));
+            assert!(!after.linked() && after.link() == 0 && after.busy() == before.busy(), "{before:?} {admission:?}");
+            let had = before.pending() && !before.masked();
+            assert_eq!(event, if had { Found::Event } else { Found::Nothing }, "{before:?}");
+            assert_eq!(after.pending(), before.pending() && (!had || admission == Admission::Aside), "{before:?}");
+            assert_eq!(after.masked(), before.masked() || (had && admission != Admission::Early), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_word_without_a_waiting_event_that_is_not_busy_is_unmasked_without_the_hypervisor() {
+        for before in values() {
+            let cell = word(before);
+            let asked = unmask(&cell);
+            let after = cell.load(Ordering::Acquire);
+            if !before.masked() {
+                assert_eq!((asked, after), (Unmasked::Done, before));
+            } else if before.pending() || before.busy() {
+                assert_eq!((asked, after), (Unmasked::AskHypervisor, before));
+            } else {
+                assert_eq!((asked, after), (Unmasked::Done, before.with_masked(false)));
+            }
+        }
+    }
+}
