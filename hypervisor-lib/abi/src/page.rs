@@ -26,13 +26,16 @@ pub trait Shared: sealed::Sealed + Default + Send + Sync + 'static {
     /// Which layout this is.
     const KIND: PageKind;
 
+    /// How many bytes of a page it takes (loom's atomics are bigger).
+    const SIZE: usize;
+
     /// The reference in `any`, if it is to this layout.
     fn narrow(any: AnyShared<'_>) -> Option<&Self>;
 }
 
 /// Declares the layouts there are, so that memory without pointer casts can keep them side by side.
 macro_rules! layouts {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[$doc:meta])* $name:ident = $size:literal,)*) => {
         /// The layouts a peer may write.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum PageKind {
@@ -49,28 +52,32 @@ macro_rules! layouts {
             impl sealed::Sealed for $name {}
             impl Shared for $name {
                 const KIND: PageKind = PageKind::$name;
+                const SIZE: usize = $size;
 
                 fn narrow(any: AnyShared<'_>) -> Option<&Self> {
                     if let AnyShared::$name(layout) = any { Some(layout) } else { None }
                 }
             }
+
+            #[cfg(not(loom))]
+            const _: () = assert!(size_of::<$name>() == $size && $size <= PAGE_SIZE);
         )*
     };
 }
 
 layouts! {
     /// The shared page of a 64-bit guest.
-    SharedInfo64,
+    SharedInfo64 = 3136,
     /// The shared page of a 32-bit guest.
-    SharedInfo32,
+    SharedInfo32 = 2344,
     /// A vCPU's block in a 64-bit guest's layout.
-    VcpuInfo64,
+    VcpuInfo64 = 64,
     /// A vCPU's block in a 32-bit guest's layout.
-    VcpuInfo32,
+    VcpuInfo32 = 64,
     /// A FIFO control block.
-    ControlBlock,
+    ControlBlock = 72,
     /// A page of FIFO event words.
-    EventArray,
+    EventArray = 4096,
     /// A page with a bit for each physical IRQ.
-    PirqEoiPage,
+    PirqEoiPage = 4096,
 }

@@ -32,7 +32,6 @@ use crate::fabric::DomainKind;
 const LOWEST_VECTOR: u8 = 0x10;
 
 /// A domain's callback.
-#[derive(Debug)]
 pub(crate) struct Callback<L: RawMutex> {
     /// What the guest set, as the parameter encodes it: read by every sender.
     via: AtomicU64,

@@ -1,6 +1,7 @@
 //! A domain, as event channels see it.
 
 use alloc::boxed::Box;
+use core::fmt;
 use core::iter;
 
 use hypervisor_abi::DomainId;
@@ -115,7 +116,6 @@ pub enum DomainError {
 }
 
 /// A domain's event channels: its ports, its vCPUs' pages, its limits.
-#[derive(Debug)]
 pub struct Domain<L: RawMutex> {
     pub(crate) id: DomainId,
     pub(crate) kind: DomainKind,
@@ -133,6 +133,12 @@ pub struct Domain<L: RawMutex> {
     pub(crate) callback: Callback<L>,
     pub(crate) pirqs: Pirqs,
     structure: Mutex<L, Structure>,
+}
+
+impl<L: RawMutex> fmt::Debug for Domain<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Domain").field("id", &self.id).field("abi", &self.abi()).finish_non_exhaustive()
+    }
 }
 
 /// What the event lock guards: which ports exist.

@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use core::fmt;
 use core::num::NonZeroU64;
 
 use hypervisor_abi::DomainId;
@@ -29,12 +30,17 @@ use super::memory::PinError;
 use super::memory::Pinned;
 
 /// Guest memory of any number of domains.
-#[derive(Debug)]
 pub struct HeapMemory<L: RawMutex> {
     structures: Box<[OnceBox<Structure>]>,
     known: Mutex<L, Known>,
     /// Frames from here on are not memory.
     end_gfn: u64,
+}
+
+impl<L: RawMutex> fmt::Debug for HeapMemory<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeapMemory").field("end_gfn", &self.end_gfn).finish_non_exhaustive()
+    }
 }
 
 /// Which structure lies where, and how often each is pinned.
@@ -104,7 +110,7 @@ impl<L: RawMutex> HeapMemory<L> {
     }
 
     fn locate<T: Shared>(&self, known: &mut Known, domain: DomainId, place: GuestPlace) -> Result<Pinned<T>, PinError> {
-        if place.gfn >= self.end_gfn || !place.fits(size_of::<T>()) {
+        if place.gfn >= self.end_gfn || !place.fits(T::SIZE) {
             return Err(PinError::NotMemory { domain, place });
         }
         let next = known.places.len();

@@ -65,6 +65,7 @@ pub use memory::PinError;
 pub use memory::Pinned;
 pub use pirq::EoiNeed;
 pub use pirq::EoiUnmask;
+pub use pirq::pirq_of_msi;
 pub use poll::MAX_POLL_PORTS;
 pub use poll::Poll;
 pub use slot::Binding;

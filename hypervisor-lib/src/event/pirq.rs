@@ -133,3 +133,17 @@ pub enum EoiNeed {
     /// It does not.
     None,
 }
+
+/// The physical IRQ a guest's emulated MSI stands for: one with vector 0, whatever its delivery mode (R-33: such a message
+/// looks like ExtINT). The number's low 8 bits are the destination, the others bits 31:8 of the address's upper half.
+///
+/// `None` for an ordinary MSI.
+#[must_use]
+pub const fn pirq_of_msi(address: u64, data: u32) -> Option<u32> {
+    if data & 0xff != 0 {
+        return None;
+    }
+    let [_, low_8, low_16, _, _, high_8, high_16, high_24] = address.to_le_bytes();
+    let destination = low_16 << 4 | low_8 >> 4;
+    Some(u32::from_le_bytes([destination, high_8, high_16, high_24]))
+}

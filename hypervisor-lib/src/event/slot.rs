@@ -148,7 +148,6 @@ impl Route {
 }
 
 /// One port, as the host keeps it.
-#[derive(Debug)]
 pub(crate) struct Slot<L: RawMutex> {
     bound: Mutex<L, Bound>,
     notes: AtomicU8,

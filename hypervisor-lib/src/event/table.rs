@@ -16,7 +16,6 @@ use super::slot::Slot;
 pub(crate) const PORTS_PER_BUCKET: usize = 64;
 
 /// All the ports a domain has used so far.
-#[derive(Debug)]
 pub(crate) struct Ports<L: RawMutex> {
     buckets: Box<[OnceBox<[Slot<L>; PORTS_PER_BUCKET]>]>,
 }

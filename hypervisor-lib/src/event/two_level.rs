@@ -87,8 +87,9 @@ impl Bitmaps<'_> {
         self.has(Which::Mask, port)
     }
 
-    pub(crate) fn clear_pending(self, port: Port) {
-        self.clear(Which::Pending, port);
+    /// Clears a pending bit; whether it was set.
+    pub(crate) fn clear_pending(self, port: Port) -> bool {
+        self.clear(Which::Pending, port)
     }
 }
 

@@ -3,6 +3,7 @@
 use core::array;
 
 use hypervisor_abi::Port;
+use hypervisor_abi::Shared;
 use hypervisor_abi::VcpuId;
 use hypervisor_abi::VcpuInfo32;
 use hypervisor_abi::VcpuInfo64;
@@ -185,7 +186,7 @@ impl<L: RawMutex> Domain<L> {
         place: GuestPlace,
     ) -> Result<(), EventError> {
         let own = self.vcpu(vcpu)?;
-        if !place.offset.is_multiple_of(64) || !place.fits(size_of::<VcpuInfo64>()) {
+        if !place.offset.is_multiple_of(64) || !place.fits(VcpuInfo64::SIZE) {
             return Err(EventError::BadOffset(place.offset));
         }
         let _structure = self.lock();

@@ -40,7 +40,6 @@ use super::memory::PinCell;
 use super::slot::Route;
 
 /// A domain's FIFO state, for all its vCPUs at once (R-01, XSA-107).
-#[derive(Debug)]
 pub(crate) struct Fifo<L: RawMutex> {
     pages: [PinCell<EventArray>; MAX_EVENT_ARRAY_PAGES],
     vcpus: Box<[FifoVcpu<L>]>,
@@ -50,14 +49,12 @@ pub(crate) struct Fifo<L: RawMutex> {
 }
 
 /// One vCPU's queues.
-#[derive(Debug)]
 struct FifoVcpu<L: RawMutex> {
     control: PinCell<ControlBlock>,
     queues: [Queue<L>; FIFO_QUEUES],
 }
 
 /// One queue, on cache lines of its own (two: adjacent lines are fetched together).
-#[derive(Debug)]
 #[repr(align(128))]
 struct Queue<L: RawMutex> {
     tail: Mutex<L, Tail>,

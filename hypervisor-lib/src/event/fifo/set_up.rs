@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use hypervisor_abi::Port;
+use hypervisor_abi::Shared;
 use hypervisor_abi::VcpuId;
 use hypervisor_abi::event::ControlBlock;
 use hypervisor_abi::event::EVENT_WORDS_PER_PAGE;
@@ -37,7 +38,7 @@ impl<L: RawMutex> Domain<L> {
     /// memory.
     pub fn init_control<H: Host<Lock = L>>(&self, host: &H, vcpu: VcpuId, place: GuestPlace) -> Result<u8, EventError> {
         self.vcpu(vcpu)?;
-        if !place.fits(size_of::<ControlBlock>()) || !place.offset.is_multiple_of(8) {
+        if !place.fits(ControlBlock::SIZE) || !place.offset.is_multiple_of(8) {
             return Err(EventError::BadOffset(place.offset));
         }
         let _structure = self.lock();
@@ -61,7 +62,9 @@ impl<L: RawMutex> Domain<L> {
         for (port, slot) in self.ports.existing(1..channels) {
             let bound = slot.lock();
             slot.set_route(Route { priority: FifoPriority::DEFAULT, ..slot.route() });
-            if bitmaps.is_some_and(|bitmaps| bitmaps.is_pending(port)) && bound.binding().is_open() {
+            // The bit goes, so that it absorbs nothing when a reset brings the bitmaps back.
+            let was_pending = bitmaps.is_some_and(|bitmaps| bitmaps.clear_pending(port));
+            if was_pending && bound.binding().is_open() {
                 slot.keep_unraised();
             }
         }

@@ -1,0 +1,10 @@
+//! The event channels' behaviour as a guest and its hypervisor see it.
+#![cfg(not(loom))]
+
+mod guest;
+mod host;
+
+mod model;
+mod properties;
+mod regressions;
+mod upcalls;

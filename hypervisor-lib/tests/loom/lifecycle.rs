@@ -1,0 +1,89 @@
+//! Closing, opening again and switching ABIs beside senders.
+
+use loom::sync::Arc;
+use loom::thread;
+
+use hypervisor_abi::event::LINKED;
+use hypervisor_abi::sync::Ordering;
+
+use crate::machine::ARRAY_GFN;
+use crate::machine::Machine;
+use crate::machine::V0;
+use crate::machine::explore;
+
+/// A port of domain 0 that the peer is connected to, and the peer's end.
+fn connected(machine: &Machine) -> (hypervisor_abi::Port, hypervisor_abi::Port) {
+    let (own, peer) = (machine.own(), machine.peer());
+    let port = own.alloc_unbound(machine, own.id(), peer.id()).expect("a port");
+    let theirs = peer.bind_interdomain(machine, own.id(), port).expect("offered");
+    (port, theirs)
+}
+
+#[test]
+fn a_send_beside_close_and_open_again_never_reaches_the_next_owner_of_the_port() {
+    for fifo in [false, true] {
+        explore(3, move || {
+            let machine = Arc::new(if fifo { Machine::with_fifo() } else { Machine::new() });
+            let (port, theirs) = connected(&machine);
+            let sender = {
+                let machine = Arc::clone(&machine);
+                thread::spawn(move || machine.peer().send(&*machine, theirs).expect("at worst unbound"))
+            };
+            machine.own().close(&*machine, port).expect("an open port");
+            let next = machine.ipi(V0);
+            sender.join().expect("a sender that ends");
+            assert!(!machine.is_pending(next), "{next} has got another's event");
+            if next == port && fifo {
+                assert_eq!(machine.word(port).0.load(Ordering::Acquire) & LINKED, 0);
+            }
+        });
+    }
+}
+
+#[test]
+fn both_ends_closed_at_once_leave_nothing_connected() {
+    explore(2, || {
+        let machine = Arc::new(Machine::new());
+        let (port, theirs) = connected(&machine);
+        let closer = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || machine.peer().close(&*machine, theirs).expect("an open port"))
+        };
+        machine.own().close(&*machine, port).expect("an open port");
+        closer.join().expect("a closer that ends");
+        assert_eq!((machine.own().open_ports(), machine.peer().open_ports()), (0, 0));
+    });
+}
+
+#[test]
+fn an_event_beside_the_switch_to_fifo_is_delivered_once() {
+    explore(2, || {
+        let machine = Arc::new(Machine::new());
+        let port = machine.ipi(V0);
+        let sender = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || machine.send(port))
+        };
+        machine.use_fifo();
+        machine.own().expand_array(&*machine, ARRAY_GFN).expect("a page");
+        sender.join().expect("a sender that ends");
+        assert_eq!(machine.drain(V0), [port]);
+    });
+}
+
+#[test]
+fn r10_a_poll_beside_a_send_is_ready_or_woken() {
+    explore(3, || {
+        let machine = Arc::new(Machine::with_fifo());
+        let port = machine.ipi(V0);
+        machine.mask(port);
+        let sender = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || machine.send(port))
+        };
+        let poll = machine.own().poll(&*machine, V0, &[port]).expect("a port");
+        sender.join().expect("a sender that ends");
+        let woken = machine.kicks() > 0;
+        assert!(poll == hypervisor_lib::event::Poll::Ready || woken, "the poller sleeps on a pending port");
+    });
+}

@@ -1,0 +1,342 @@
+//! A hypervisor and an honest guest under loom: one domain that talks to itself, and a second one as a peer.
+#![expect(unsafe_code, reason = "a lock of lock_api is an unsafe trait to implement")]
+
+use std::mem;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+
+use hypervisor_abi::DomainId;
+use hypervisor_abi::Errno;
+use hypervisor_abi::Port;
+use hypervisor_abi::Shared;
+use hypervisor_abi::SharedInfo64;
+use hypervisor_abi::VcpuId;
+use hypervisor_abi::event::ControlBlock;
+use hypervisor_abi::event::EventArray;
+use hypervisor_abi::event::EventWord;
+use hypervisor_abi::event::FIFO_QUEUES;
+use hypervisor_abi::event::LINK_MASK;
+use hypervisor_abi::event::LINKED;
+use hypervisor_abi::event::MASKED;
+use hypervisor_abi::event::PENDING;
+use hypervisor_abi::sync::Ordering;
+use hypervisor_abi::sync::fence;
+use hypervisor_lib::event::Action;
+use hypervisor_lib::event::Domain;
+use hypervisor_lib::event::DomainConfig;
+use hypervisor_lib::event::EventAbi;
+use hypervisor_lib::event::GuestMemory;
+use hypervisor_lib::event::GuestPlace;
+use hypervisor_lib::event::HeapMemory;
+use hypervisor_lib::event::Host;
+use hypervisor_lib::event::PinError;
+use hypervisor_lib::event::Pinned;
+use hypervisor_lib::event::Privilege;
+use hypervisor_lib::event::ResetStep;
+use hypervisor_lib::event::Sharing;
+use hypervisor_lib::event::VirqHandlers;
+use hypervisor_lib::event::WordSize;
+use hypervisor_lib::fabric::DomainKind;
+use lock_api::GuardSend;
+use lock_api::RawMutex;
+use loom::sync::atomic::AtomicBool;
+use loom::thread;
+use loom::thread::Thread;
+
+/// A lock whose atomic loom knows. It comes to be when it is first taken, since loom's atomics are no constants. Who waits
+/// is parked: loom would explore every round of a spin.
+pub(crate) struct LoomLock {
+    flag: OnceLock<AtomicBool>,
+    waiting: Mutex<Vec<Thread>>,
+}
+
+impl LoomLock {
+    fn flag(&self) -> &AtomicBool {
+        self.flag.get_or_init(|| AtomicBool::new(false))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Thread>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// SAFETY: `try_lock` succeeds for one holder only, since the flag changes from false to true by one compare-and-exchange, and
+// only its holder resets it.
+unsafe impl RawMutex for LoomLock {
+    const INIT: Self = Self { flag: OnceLock::new(), waiting: Mutex::new(Vec::new()) };
+
+    type Guard = GuardSend;
+
+    fn lock(&self) -> GuardSend {
+        loop {
+            if let Some(guard) = self.try_lock() {
+                return guard;
+            }
+            self.waiting().push(thread::current());
+            thread::park();
+        }
+    }
+
+    fn try_lock(&self) -> Option<GuardSend> {
+        let taken = self.flag().compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+        taken.ok().map(|_| GuardSend::new())
+    }
+
+    unsafe fn unlock(&self, _: GuardSend) {
+        self.flag().store(false, Ordering::Release);
+        mem::take(&mut *self.waiting()).into_iter().for_each(|thread| thread.unpark());
+    }
+
+    fn is_locked(&self) -> bool {
+        self.flag().load(Ordering::Relaxed)
+    }
+}
+
+pub(crate) const V0: VcpuId = VcpuId(0);
+pub(crate) const V1: VcpuId = VcpuId(1);
+const SHARED_INFO_GFN: u64 = 1;
+const CONTROL_GFN: u64 = 2;
+pub(crate) const ARRAY_GFN: u64 = 4;
+
+pub(crate) struct Machine {
+    memory: HeapMemory<parking_lot::RawMutex>,
+    domains: [Domain<LoomLock>; 2],
+    handlers: VirqHandlers,
+    actions: Mutex<Vec<Action>>,
+}
+
+impl Machine {
+    /// Two PV domains, 0 and 1, each with two vCPUs.
+    pub(crate) fn new() -> Self {
+        let memory = HeapMemory::new(16, 16);
+        let domain = |id| {
+            let config = DomainConfig {
+                id: DomainId(id),
+                kind: DomainKind::Pv,
+                privilege: Privilege::None,
+                word_size: WordSize::Bits64,
+                vcpus: 2,
+                max_port: 63,
+                pirqs: 0,
+                shared_info_gfn: SHARED_INFO_GFN,
+            };
+            Domain::new(config, &memory).expect("a domain that can be created")
+        };
+        let domains = [domain(0), domain(1)];
+        let handlers = VirqHandlers::new(DomainId::DOM0);
+        let machine = Self { memory, domains, handlers, actions: Mutex::default() };
+        machine.take_every_lock();
+        machine
+    }
+
+    /// Locks come to be when they are first taken; loom must have seen that before there are threads.
+    fn take_every_lock(&self) {
+        self.use_fifo();
+        for domain in &self.domains {
+            for port in 0..64 {
+                domain.status(self, DomainId::SELF, Port(port)).expect("a valid port");
+            }
+            domain.update_callback_line(self);
+            domain.reset(self, DomainId::SELF, ResetStep::Begin).expect("nobody is preempted");
+        }
+    }
+
+    /// The same with the FIFO ABI in domain 0, and its event words.
+    pub(crate) fn with_fifo() -> Self {
+        let machine = Self::new();
+        machine.use_fifo();
+        machine.own().expand_array(&machine, ARRAY_GFN).expect("a page");
+        machine
+    }
+
+    /// Switches domain 0 to the FIFO ABI; the event words are to come.
+    pub(crate) fn use_fifo(&self) {
+        for vcpu in [V0, V1] {
+            self.own().init_control(self, vcpu, control_place(vcpu)).expect("a control block");
+        }
+    }
+
+    /// Domain 0, whose pages the tests look at.
+    pub(crate) fn own(&self) -> &Domain<LoomLock> {
+        &self.domains[0]
+    }
+
+    /// Domain 1, which only sends.
+    pub(crate) fn peer(&self) -> &Domain<LoomLock> {
+        &self.domains[1]
+    }
+
+    pub(crate) fn ipi(&self, vcpu: VcpuId) -> Port {
+        self.own().bind_ipi(self, vcpu).expect("a port")
+    }
+
+    pub(crate) fn send(&self, port: Port) {
+        self.own().send(self, port).expect("an open port");
+    }
+
+    pub(crate) fn kicks(&self) -> usize {
+        mem::take(&mut *self.actions.lock().expect("nobody panicked")).len()
+    }
+
+    fn shared(&self) -> &SharedInfo64 {
+        self.view(GuestPlace::frame(SHARED_INFO_GFN))
+    }
+
+    fn view<T: Shared>(&self, place: GuestPlace) -> &T {
+        self.memory.view(DomainId(0), place).expect("memory")
+    }
+
+    pub(crate) fn word(&self, port: Port) -> &EventWord {
+        &self.view::<EventArray>(GuestPlace::frame(ARRAY_GFN)).0[port.index()]
+    }
+
+    pub(crate) fn is_pending(&self, port: Port) -> bool {
+        self.own().bits(self, port).expect("a port").pending
+    }
+
+    pub(crate) fn mask(&self, port: Port) {
+        match self.own().abi() {
+            EventAbi::Fifo => self.word(port).0.fetch_or(MASKED, Ordering::AcqRel),
+            EventAbi::TwoLevel(_) => {
+                self.shared().evtchn_mask[0].fetch_or(1 << port.0, Ordering::AcqRel);
+                0
+            }
+        };
+    }
+
+    /// A guest's unmask by hypercall.
+    pub(crate) fn unmask(&self, port: Port) {
+        self.own().unmask(self, port).expect("a port");
+    }
+
+    /// The guest's upcall, if it is called: takes what is pending, in order.
+    pub(crate) fn consume(&self, vcpu: VcpuId) -> Vec<Port> {
+        let info = &self.shared().vcpu_info[vcpu.index()];
+        if info.evtchn_upcall_pending.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        info.evtchn_upcall_pending.store(0, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        match self.own().abi() {
+            EventAbi::Fifo => self.consume_fifo(vcpu),
+            EventAbi::TwoLevel(_) => self.consume_two_level(vcpu),
+        }
+    }
+
+    /// Consumes until the vCPU is no longer called.
+    pub(crate) fn drain(&self, vcpu: VcpuId) -> Vec<Port> {
+        let info = &self.shared().vcpu_info[vcpu.index()];
+        let mut taken = Vec::new();
+        while info.evtchn_upcall_pending.load(Ordering::Acquire) != 0 {
+            taken.extend(self.consume(vcpu));
+        }
+        taken
+    }
+
+    fn consume_two_level(&self, vcpu: VcpuId) -> Vec<Port> {
+        let shared = self.shared();
+        if shared.vcpu_info[vcpu.index()].evtchn_pending_sel.swap(0, Ordering::SeqCst) & 1 == 0 {
+            return Vec::new();
+        }
+        fence(Ordering::SeqCst);
+        let due = shared.evtchn_pending[0].load(Ordering::SeqCst) & !shared.evtchn_mask[0].load(Ordering::SeqCst);
+        let ports = (0..64).filter(|bit| due >> bit & 1 == 1);
+        ports
+            .map(|bit| {
+                shared.evtchn_pending[0].fetch_and(!(1 << bit), Ordering::SeqCst);
+                fence(Ordering::SeqCst);
+                Port(bit)
+            })
+            .collect()
+    }
+
+    fn consume_fifo(&self, vcpu: VcpuId) -> Vec<Port> {
+        let control: &ControlBlock = self.view(control_place(vcpu));
+        let mut ready = control.ready.swap(0, Ordering::SeqCst);
+        let mut heads = [0; FIFO_QUEUES];
+        let mut taken = Vec::new();
+        while ready != 0 {
+            let queue = ready.trailing_zeros() as usize;
+            if heads[queue] == 0 {
+                heads[queue] = control.head[queue].load(Ordering::Acquire);
+            }
+            let port = Port(heads[queue]);
+            let word = self.word(port);
+            let before = word.0.fetch_and(!(LINKED | LINK_MASK), Ordering::AcqRel);
+            heads[queue] = before & LINK_MASK;
+            if heads[queue] == 0 {
+                ready &= !(1 << queue);
+            }
+            if word.load(Ordering::Acquire).pending() && before & MASKED == 0 {
+                word.0.fetch_and(!PENDING, Ordering::AcqRel);
+                taken.push(port);
+            }
+            ready |= control.ready.swap(0, Ordering::AcqRel);
+        }
+        taken
+    }
+}
+
+fn control_place(vcpu: VcpuId) -> GuestPlace {
+    GuestPlace { gfn: CONTROL_GFN, offset: 128 * vcpu.0 }
+}
+
+impl GuestMemory for Machine {
+    fn pin<T: Shared>(&self, domain: DomainId, place: GuestPlace) -> Result<Pinned<T>, PinError> {
+        self.memory.pin(domain, place)
+    }
+
+    fn unpin<T: Shared>(&self, pinned: Pinned<T>) {
+        self.memory.unpin(pinned);
+    }
+
+    fn get<T: Shared>(&self, pinned: Pinned<T>) -> Option<&T> {
+        self.memory.get(pinned)
+    }
+}
+
+impl Host for Machine {
+    type Lock = LoomLock;
+
+    fn domain(&self, id: DomainId) -> Option<&Domain<LoomLock>> {
+        self.domains.get(usize::from(id.0))
+    }
+
+    fn virq_handlers(&self) -> &VirqHandlers {
+        &self.handlers
+    }
+
+    fn act(&self, action: Action) {
+        self.actions.lock().expect("nobody panicked").push(action);
+    }
+
+    fn is_paused(&self, _: DomainId) -> bool {
+        false
+    }
+
+    fn is_preempted(&self) -> bool {
+        false
+    }
+
+    fn is_local_apic_enabled(&self, _: DomainId, _: VcpuId) -> bool {
+        true
+    }
+
+    fn may_use_pirq(&self, _: DomainId, _: u32) -> bool {
+        false
+    }
+
+    fn bind_pirq(&self, _: DomainId, _: u32, _: Sharing) -> Result<(), Errno> {
+        Err(Errno::NotPermitted)
+    }
+}
+
+/// Runs a test in every interleaving with at most `preemptions` pre-emptions.
+pub(crate) fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 100_000;
+    builder.check(test);
+}
