@@ -29,6 +29,28 @@ pub trait Hypercalls {
     fn xen_version(&self, op: u32, argument: &mut [u8]) -> i64;
 }
 
+impl<H: Hypercalls + ?Sized> Hypercalls for &H {
+    fn event_channel_op(&self, op: EventOp, argument: &mut [u8]) -> i64 {
+        (**self).event_channel_op(op, argument)
+    }
+
+    fn vcpu_op(&self, op: u32, vcpu: VcpuId, argument: &mut [u8]) -> i64 {
+        (**self).vcpu_op(op, vcpu, argument)
+    }
+
+    fn hvm_op(&self, op: u32, argument: &mut [u8]) -> i64 {
+        (**self).hvm_op(op, argument)
+    }
+
+    fn physdev_op(&self, op: u32, argument: &mut [u8]) -> i64 {
+        (**self).physdev_op(op, argument)
+    }
+
+    fn xen_version(&self, op: u32, argument: &mut [u8]) -> i64 {
+        (**self).xen_version(op, argument)
+    }
+}
+
 /// The hypervisor refused a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{call} of {object} was refused: {reason}")]

@@ -1,5 +1,7 @@
 //! The real hypervisor side, with two domains: a peer (domain 0) and the guest (domain 1), whose hypercalls come as bytes.
 
+use std::fmt::Debug;
+use std::mem;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
@@ -55,6 +57,7 @@ use hypervisor_lib::event::VirqHandlers;
 use hypervisor_lib::event::WordSize;
 use hypervisor_lib::fabric::DomainKind;
 use lock_api::RawMutex;
+use parking_lot::Mutex;
 use zerocopy::FromBytes;
 use zerocopy::Immutable;
 use zerocopy::IntoBytes;
@@ -78,7 +81,8 @@ pub(crate) struct Machine<L: RawMutex> {
     handlers: VirqHandlers,
     kicks: AtomicU32,
     vectors: AtomicU32,
-    hypercalls: AtomicU32,
+    /// The guest's hypercalls, in their order.
+    log: Mutex<Vec<String>>,
     next_pirq: AtomicU32,
     refuses_fifo: AtomicBool,
 }
@@ -102,7 +106,7 @@ impl<L: RawMutex> Machine<L> {
             handlers: VirqHandlers::new(PEER),
             kicks: AtomicU32::new(0),
             vectors: AtomicU32::new(0),
-            hypercalls: AtomicU32::new(0),
+            log: Mutex::default(),
             next_pirq: AtomicU32::new(16),
             refuses_fifo: AtomicBool::new(false),
         }
@@ -126,9 +130,9 @@ impl<L: RawMutex> Machine<L> {
         self.kicks.swap(0, SeqCst) + self.vectors.swap(0, SeqCst)
     }
 
-    /// How many hypercalls there were since the last look.
-    pub(crate) fn hypercalls(&self) -> u32 {
-        self.hypercalls.swap(0, SeqCst)
+    /// The hypercalls since the last look.
+    pub(crate) fn hypercalls(&self) -> Vec<String> {
+        mem::take(&mut *self.log.lock())
     }
 
     /// The guest's view of its memory.
@@ -156,7 +160,7 @@ pub(crate) type Guest<'m, A, L> = EventChannels<'m, A, Door<'m, L>>;
 
 /// An ABI the tests can set up.
 pub(crate) trait TestAbi {
-    type Abi<'m>: EventAbi<Shared = SharedInfo64>;
+    type Abi<'m>: EventAbi<Shared = SharedInfo64> + Debug;
 
     fn new<L: RawMutex>(machine: &Machine<L>, ports: u32) -> Self::Abi<'_>;
 
@@ -258,15 +262,15 @@ fn errno(error: EventError) -> Errno {
 }
 
 impl<L: RawMutex> Door<'_, L> {
-    fn domain(&self) -> &Domain<L> {
-        self.machine.hypercalls.fetch_add(1, SeqCst);
-        self.machine.guest()
+    fn note(&self, call: impl Debug) {
+        self.machine.log.lock().push(format!("{call:?}"));
     }
 }
 
 impl<L: RawMutex> Hypercalls for Door<'_, L> {
     fn event_channel_op(&self, op: EventOp, argument: &mut [u8]) -> i64 {
-        let (domain, host) = (self.domain(), self.machine);
+        self.note(op);
+        let (domain, host) = (self.machine.guest(), self.machine);
         match op {
             EventOp::BindInterdomain => with(argument, |a: &mut event::BindInterdomain| {
                 let (remote, port) = (DomainId(a.remote_dom), Port(a.remote_port));
@@ -318,16 +322,18 @@ impl<L: RawMutex> Hypercalls for Door<'_, L> {
 
     fn vcpu_op(&self, op: u32, vcpu: VcpuId, argument: &mut [u8]) -> i64 {
         assert_eq!(op, VCPUOP_REGISTER_VCPU_INFO);
+        self.note(format_args!("RegisterVcpuInfo {vcpu}"));
         with(argument, |a: &mut RegisterVcpuInfo| {
             let place = GuestPlace { gfn: a.gfn, offset: a.offset };
-            self.domain().register_vcpu_info(self.machine, vcpu, place).map_err(errno)
+            self.machine.guest().register_vcpu_info(self.machine, vcpu, place).map_err(errno)
         })
     }
 
     fn hvm_op(&self, op: u32, argument: &mut [u8]) -> i64 {
-        let (domain, host) = (self.domain(), self.machine);
+        let (domain, host) = (self.machine.guest(), self.machine);
         match op {
             hvm::HVMOP_SET_EVTCHN_UPCALL_VECTOR => with(argument, |a: &mut hvm::EvtchnUpcallVector| {
+                self.note(format_args!("SetUpcallVector v{} {:#x}", a.vcpu, a.vector));
                 domain.set_upcall_vector(host, VcpuId(a.vcpu), a.vector).map_err(errno)
             }),
             hvm::HVMOP_SET_PARAM => with(argument, |a: &mut hvm::HvmParam| {
@@ -344,11 +350,12 @@ impl<L: RawMutex> Hypercalls for Door<'_, L> {
     }
 
     fn physdev_op(&self, op: u32, argument: &mut [u8]) -> i64 {
-        let (domain, host) = (self.domain(), self.machine);
+        let (domain, host) = (self.machine.guest(), self.machine);
         match op {
-            physdev::PHYSDEVOP_EOI => {
-                with(argument, |a: &mut physdev::PirqEoi| domain.pirq_eoi(host, a.irq).map_err(errno))
-            }
+            physdev::PHYSDEVOP_EOI => with(argument, |a: &mut physdev::PirqEoi| {
+                self.note(format_args!("Eoi {}", a.irq));
+                domain.pirq_eoi(host, a.irq).map_err(errno)
+            }),
             physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V2 => with(argument, |a: &mut physdev::PirqEoiGmfn| {
                 domain.register_pirq_eoi_page(host, a.gmfn, EoiUnmask::Manual).map_err(errno)
             }),
