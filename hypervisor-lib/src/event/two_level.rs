@@ -65,8 +65,8 @@ impl Bitmaps<'_> {
         }
     }
 
-    fn has(self, which: Which, port: Port) -> bool {
-        with_bit!(self, which, port, |word, bit| word.load(Ordering::SeqCst) & bit != 0).unwrap_or(false)
+    fn has(self, which: Which, port: Port, order: Ordering) -> bool {
+        with_bit!(self, which, port, |word, bit| word.load(order) & bit != 0).unwrap_or(false)
     }
 
     /// Sets a bit; whether it was set before. Beyond the bitmap nothing happens.
@@ -80,11 +80,11 @@ impl Bitmaps<'_> {
     }
 
     pub(crate) fn is_pending(self, port: Port) -> bool {
-        self.has(Which::Pending, port)
+        self.has(Which::Pending, port, Ordering::SeqCst)
     }
 
     pub(crate) fn is_masked(self, port: Port) -> bool {
-        self.has(Which::Mask, port)
+        self.has(Which::Mask, port, Ordering::SeqCst)
     }
 
     /// Clears a pending bit; whether it was set.
@@ -104,10 +104,11 @@ impl<L: RawMutex> Domain<L> {
     /// Makes a port pending, selects its word and calls its vCPU.
     pub(crate) fn two_level_set_pending<H: Host<Lock = L>>(&self, host: &H, port: Port, slot: &Slot<L>) {
         let Some(bitmaps) = self.bitmaps(host) else { return };
-        if bitmaps.is_pending(port) {
+        let looks_pending = || bitmaps.has(Which::Pending, port, Ordering::Acquire);
+        if looks_pending() {
             // What the sender wrote before must be visible to a guest that clears the bit after this look.
             fence(Ordering::SeqCst);
-            if bitmaps.is_pending(port) {
+            if looks_pending() {
                 return;
             }
         }

@@ -183,23 +183,45 @@ fn r10_a_poller_is_woken_once_and_finds_its_port_in_the_queue() {
 
 #[test]
 fn r11_a_moved_port_leaves_its_old_queue_for_good() {
-    let host = TestHost::new([domain(1), domain(2)]);
-    let guest = Guest::new(&host, 1).use_fifo(1);
-    let port = guest.domain.alloc_unbound(&host, DomainId::SELF, DomainId(2)).expect("a port");
-    let theirs = host.get(2).bind_interdomain(&host, DomainId(1), port).expect("offered");
-    let other = guest.domain.bind_ipi(&host, V0).expect("a port");
-    let send = || host.get(2).send(&host, theirs).expect("connected");
-    for (vcpu, priority) in [(V0, 7), (V1, 7), (V1, 0), (V0, 15), (V0, 7)] {
-        guest.domain.bind_vcpu(&host, port, vcpu).expect("a port");
-        guest.domain.set_priority(port, priority).expect("a port");
-        send();
-        // An event that follows in the port's first queue must not be linked after the port.
-        guest.domain.send(&host, other).expect("an IPI port");
+    let places = [(V0, 7), (V1, 7), (V1, 0), (V0, 0), (V0, 7)];
+    for (from, to) in places.into_iter().flat_map(|from| places.map(|to| (from, to))) {
+        let host = TestHost::new([domain(1), domain(2)]);
+        let guest = Guest::new(&host, 1).use_fifo(1);
+        let [moved, other] = [(); 2].map(|()| {
+            let port = guest.domain.alloc_unbound(&host, DomainId::SELF, DomainId(2)).expect("a port");
+            (port, host.get(2).bind_interdomain(&host, DomainId(1), port).expect("offered"))
+        });
+        let place = |(port, _): (Port, Port), (vcpu, priority)| {
+            guest.domain.bind_vcpu(&host, port, vcpu).expect("a port");
+            guest.domain.set_priority(port, priority).expect("a port");
+        };
+        let send = |(_, theirs)| host.get(2).send(&host, theirs).expect("connected");
+        // The port is the tail of its first queue, which the guest empties. Then it is the head and tail of another.
+        place(moved, from);
+        place(other, from);
+        send(moved);
+        assert_eq!(guest.consume(from.0), [moved.0]);
+        place(moved, to);
+        send(moved);
+        // What follows in the first queue must not be linked after the port, wherever that is now.
+        send(other);
+        let head = |(vcpu, priority): (VcpuId, u32)| {
+            guest.control(vcpu).head[usize::try_from(priority).expect("below 16")].load(Ordering::Acquire)
+        };
+        if from != to {
+            assert_eq!(head(from), other.0.0, "{from:?} to {to:?}");
+            assert_eq!(guest.word(moved.0).load(Ordering::Acquire).link(), 0, "{from:?} to {to:?}");
+        }
+        assert_eq!(head(to), moved.0.0, "{from:?} to {to:?}");
+        // And back, which the port's last queue has to be right for.
+        [V0, V1].into_iter().for_each(|vcpu| drop(guest.consume(vcpu)));
+        place(moved, from);
+        send(moved);
+        place(other, to);
+        send(other);
         let mut taken = [guest.consume(V0), guest.consume(V1)].concat();
         taken.sort_unstable();
-        let mut expected = [port, other];
-        expected.sort_unstable();
-        assert_eq!(taken, expected, "at {vcpu}, priority {priority}");
+        assert_eq!(taken, [moved.0, other.0], "{from:?} to {to:?} and back");
     }
 }
 
@@ -450,4 +472,40 @@ fn a_port_is_closed_at_both_ends_and_offered_again() {
     assert_eq!(status.binding, Binding::Unbound { remote: DomainId(2) });
     one.send(&host, offered).expect("an unbound port drops it");
     assert_eq!(two.bind_interdomain(&host, DomainId(1), offered), Ok(theirs));
+}
+
+#[test]
+fn a_burst_of_events_to_a_vcpu_that_was_called_is_one_kick() {
+    for fifo in [false, true] {
+        let host = TestHost::new([domain(1)]);
+        let mut guest = Guest::new(&host, 1);
+        if fifo {
+            guest = guest.use_fifo(1);
+        }
+        let ports: Vec<Port> = (0..256).map(|_| guest.domain.bind_ipi(&host, V0).expect("a port")).collect();
+        for (port, priority) in ports.iter().zip((0..16).cycle()) {
+            if fifo {
+                guest.domain.set_priority(*port, priority).expect("a port");
+            }
+        }
+        for _ in 0..2 {
+            ports.iter().for_each(|port| guest.domain.send(&host, *port).expect("an IPI port"));
+            assert_eq!(host.take_kicks(1, 0), 1);
+            assert_eq!(guest.consume(V0).len(), ports.len());
+        }
+    }
+}
+
+#[test]
+fn a_virtual_irq_can_be_bound_again_once_its_port_is_closed() {
+    let host = TestHost::new([domain(0)]);
+    let dom0 = host.get(0);
+    for (virq, vcpu) in [(Virq::TIMER, V1), (Virq::ARGO, V0), (Virq::CONSOLE, V0)] {
+        let port = dom0.bind_virq(&host, virq, vcpu).expect("a port");
+        assert_eq!(errno(dom0.bind_virq(&host, virq, vcpu)), Some(Errno::Exists));
+        dom0.close(&host, port).expect("an open port");
+        assert_eq!(dom0.bind_virq(&host, virq, vcpu), Ok(port));
+    }
+    assert_eq!(errno(dom0.bind_virq(&host, Virq::ARGO, V1)), Some(Errno::Invalid));
+    assert_eq!(errno(dom0.bind_virq(&host, Virq::TIMER, VcpuId(2))), Some(Errno::NoEntry));
 }

@@ -18,7 +18,7 @@ fn sorted(mut ports: Vec<Port>) -> Vec<Port> {
 
 #[test]
 fn two_senders_and_the_consumer_lose_nothing_and_repeat_nothing() {
-    explore(2, || {
+    explore(4, || {
         let machine = Arc::new(Machine::with_fifo());
         let [a, b] = [machine.ipi(V0), machine.ipi(V0)];
         let senders = [a, b].map(|port| {
@@ -35,7 +35,7 @@ fn two_senders_and_the_consumer_lose_nothing_and_repeat_nothing() {
 
 #[test]
 fn r02_an_old_tail_added_again_beside_another_port_loses_neither() {
-    explore(2, || {
+    explore(4, || {
         let machine = Arc::new(Machine::with_fifo());
         let [tail, other] = [machine.ipi(V0), machine.ipi(V0)];
         machine.send(tail);
@@ -51,7 +51,7 @@ fn r02_an_old_tail_added_again_beside_another_port_loses_neither() {
 
 #[test]
 fn r04_a_queue_the_consumer_empties_while_a_port_is_appended_loses_nothing() {
-    explore(3, || {
+    explore(4, || {
         let machine = Arc::new(Machine::with_fifo());
         let [first, second] = [machine.ipi(V0), machine.ipi(V0)];
         machine.send(first);
@@ -68,13 +68,13 @@ fn r04_a_queue_the_consumer_empties_while_a_port_is_appended_loses_nothing() {
 
 #[test]
 fn r22_an_unmask_beside_a_send_delivers_once() {
-    explore(3, || {
+    explore(4, || {
         let machine = Arc::new(Machine::with_fifo());
-        let port = machine.ipi(V0);
+        let (port, theirs) = machine.connected();
         machine.mask(port);
         let sender = {
             let machine = Arc::clone(&machine);
-            thread::spawn(move || machine.send(port))
+            thread::spawn(move || machine.send_from_peer(theirs))
         };
         machine.unmask(port);
         sender.join().expect("a sender that ends");
@@ -84,12 +84,11 @@ fn r22_an_unmask_beside_a_send_delivers_once() {
 
 #[test]
 fn r11_a_move_beside_two_sends_leaves_every_queue_sound() {
-    explore(2, || {
+    explore(4, || {
         let machine = Arc::new(Machine::with_fifo());
-        let port = machine.own().alloc_unbound(&*machine, machine.own().id(), machine.peer().id()).expect("a port");
-        let theirs = machine.peer().bind_interdomain(&*machine, machine.own().id(), port).expect("offered");
+        let (port, theirs) = machine.connected();
         let other = machine.ipi(V0);
-        machine.peer().send(&*machine, theirs).expect("connected");
+        machine.send_from_peer(theirs);
         assert_eq!(machine.drain(V0), [port]);
         let mover = {
             let machine = Arc::clone(&machine);
@@ -97,7 +96,7 @@ fn r11_a_move_beside_two_sends_leaves_every_queue_sound() {
         };
         let sender = {
             let machine = Arc::clone(&machine);
-            thread::spawn(move || machine.peer().send(&*machine, theirs).expect("connected"))
+            thread::spawn(move || machine.send_from_peer(theirs))
         };
         machine.send(other);
         mover.join().expect("a mover that ends");
@@ -109,14 +108,14 @@ fn r11_a_move_beside_two_sends_leaves_every_queue_sound() {
 
 #[test]
 fn r06_an_event_beside_the_page_that_brings_its_word_is_raised_once() {
-    explore(3, || {
+    explore(4, || {
         let machine = Machine::new();
         machine.use_fifo();
         let machine = Arc::new(machine);
-        let port = machine.ipi(V0);
+        let (port, theirs) = machine.connected();
         let sender = {
             let machine = Arc::clone(&machine);
-            thread::spawn(move || machine.send(port))
+            thread::spawn(move || machine.send_from_peer(theirs))
         };
         machine.own().expand_array(&*machine, ARRAY_GFN).expect("a page");
         sender.join().expect("a sender that ends");

@@ -11,23 +11,15 @@ use crate::machine::Machine;
 use crate::machine::V0;
 use crate::machine::explore;
 
-/// A port of domain 0 that the peer is connected to, and the peer's end.
-fn connected(machine: &Machine) -> (hypervisor_abi::Port, hypervisor_abi::Port) {
-    let (own, peer) = (machine.own(), machine.peer());
-    let port = own.alloc_unbound(machine, own.id(), peer.id()).expect("a port");
-    let theirs = peer.bind_interdomain(machine, own.id(), port).expect("offered");
-    (port, theirs)
-}
-
 #[test]
 fn a_send_beside_close_and_open_again_never_reaches_the_next_owner_of_the_port() {
     for fifo in [false, true] {
-        explore(3, move || {
+        explore(4, move || {
             let machine = Arc::new(if fifo { Machine::with_fifo() } else { Machine::new() });
-            let (port, theirs) = connected(&machine);
+            let (port, theirs) = machine.connected();
             let sender = {
                 let machine = Arc::clone(&machine);
-                thread::spawn(move || machine.peer().send(&*machine, theirs).expect("at worst unbound"))
+                thread::spawn(move || machine.send_from_peer(theirs))
             };
             machine.own().close(&*machine, port).expect("an open port");
             let next = machine.ipi(V0);
@@ -42,9 +34,9 @@ fn a_send_beside_close_and_open_again_never_reaches_the_next_owner_of_the_port()
 
 #[test]
 fn both_ends_closed_at_once_leave_nothing_connected() {
-    explore(2, || {
+    explore(4, || {
         let machine = Arc::new(Machine::new());
-        let (port, theirs) = connected(&machine);
+        let (port, theirs) = machine.connected();
         let closer = {
             let machine = Arc::clone(&machine);
             thread::spawn(move || machine.peer().close(&*machine, theirs).expect("an open port"))
@@ -59,10 +51,10 @@ fn both_ends_closed_at_once_leave_nothing_connected() {
 fn an_event_beside_the_switch_to_fifo_is_delivered_once() {
     explore(2, || {
         let machine = Arc::new(Machine::new());
-        let port = machine.ipi(V0);
+        let (port, theirs) = machine.connected();
         let sender = {
             let machine = Arc::clone(&machine);
-            thread::spawn(move || machine.send(port))
+            thread::spawn(move || machine.send_from_peer(theirs))
         };
         machine.use_fifo();
         machine.own().expand_array(&*machine, ARRAY_GFN).expect("a page");
@@ -73,13 +65,14 @@ fn an_event_beside_the_switch_to_fifo_is_delivered_once() {
 
 #[test]
 fn r10_a_poll_beside_a_send_is_ready_or_woken() {
-    explore(3, || {
+    explore(4, || {
         let machine = Arc::new(Machine::with_fifo());
-        let port = machine.ipi(V0);
+        let (port, theirs) = machine.connected();
         machine.mask(port);
+        machine.kicks();
         let sender = {
             let machine = Arc::clone(&machine);
-            thread::spawn(move || machine.send(port))
+            thread::spawn(move || machine.send_from_peer(theirs))
         };
         let poll = machine.own().poll(&*machine, V0, &[port]).expect("a port");
         sender.join().expect("a sender that ends");

@@ -2,10 +2,12 @@
 #![expect(unsafe_code, reason = "a lock of lock_api is an unsafe trait to implement")]
 
 use std::mem;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
 
 use hypervisor_abi::DomainId;
 use hypervisor_abi::Errno;
@@ -176,6 +178,19 @@ impl Machine {
         self.own().send(self, port).expect("an open port");
     }
 
+    /// A port that the peer is connected to, and the peer's end: a sender there holds another port's lock than whoever
+    /// works on this one.
+    pub(crate) fn connected(&self) -> (Port, Port) {
+        let port = self.own().alloc_unbound(self, self.own().id(), self.peer().id()).expect("a port");
+        let theirs = self.peer().bind_interdomain(self, self.own().id(), port).expect("offered");
+        (port, theirs)
+    }
+
+    /// The peer sends; at worst its port is unbound by now.
+    pub(crate) fn send_from_peer(&self, theirs: Port) {
+        self.peer().send(self, theirs).expect("a port of the peer");
+    }
+
     pub(crate) fn kicks(&self) -> usize {
         mem::take(&mut *self.actions.lock().expect("nobody panicked")).len()
     }
@@ -338,5 +353,11 @@ pub(crate) fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'stati
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 100_000;
-    builder.check(test);
+    let runs = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&runs);
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        test();
+    });
+    println!("{} interleavings", runs.load(Ordering::Relaxed));
 }

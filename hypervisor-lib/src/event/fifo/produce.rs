@@ -92,7 +92,7 @@ impl<L: RawMutex> Domain<L> {
 /// Whether an event changes nothing: the port is pending, and whoever clears that will look for events afterwards.
 fn is_absorbed(word: &EventWord) -> bool {
     let absorbs = || {
-        let seen = word.load(Ordering::SeqCst);
+        let seen = word.load(Ordering::Acquire);
         seen.pending() && (seen.linked() || seen.masked())
     };
     absorbs() && {
