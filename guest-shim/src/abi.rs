@@ -21,7 +21,7 @@ pub trait EventAbi {
     /// What a vCPU needs beside its block.
     type Pages: Copy + Debug;
     /// How far a vCPU has got in taking its events.
-    type Queues: Debug;
+    type Queues: Debug + Send;
 
     /// Masks every port, and forgets everything the hypervisor was told: before the first set-up, and after a restore.
     fn restart(&self);

@@ -334,3 +334,73 @@ const fn masking(state: u32) -> Masking {
 const fn eoi_mode(state: u32) -> EoiMode {
     if state & LATE == 0 { EoiMode::Early } else { EoiMode::Late }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use hypervisor_abi::VcpuId;
+
+    use super::Bound;
+    use super::EOI;
+    use super::EXPLICIT;
+    use super::EoiMode;
+    use super::Masking;
+    use super::PASSED;
+    use super::PortRecord;
+    use super::Source;
+    use crate::abi::Admission;
+    use crate::abi::Duty;
+
+    fn late() -> PortRecord {
+        let record = PortRecord::new();
+        record.bind(Bound { source: Source::Ipi, vcpu: VcpuId(3), eoi: EoiMode::Late });
+        record
+    }
+
+    #[test]
+    fn only_the_ports_own_vcpu_is_admitted() {
+        let record = late();
+        assert_eq!(record.admit(VcpuId(2)), Admission::Aside);
+        record.set_vcpu(VcpuId(2));
+        assert_eq!(record.admit(VcpuId(2)), Admission::Late { duty: Duty::None }, "masked by its owner already");
+        record.unbind();
+        assert_eq!(record.admit(VcpuId(2)), Admission::Aside);
+    }
+
+    #[test]
+    fn a_late_port_is_not_admitted_again_before_its_eoi() {
+        let record = late();
+        assert_eq!(record.change(0, EXPLICIT), Duty::Ours);
+        assert_eq!(record.settled(Masking::Unmasked), None);
+        assert_eq!(record.admit(VcpuId(3)), Admission::Late { duty: Duty::Ours });
+        assert_eq!(record.admit(VcpuId(3)), Admission::Aside);
+        assert_eq!(record.settled(Masking::Masked), None);
+        assert_eq!(record.admit(VcpuId(3)), Admission::Aside);
+        assert_eq!(record.change(0, EOI), Duty::Ours);
+        assert_eq!(record.settled(Masking::Unmasked), None);
+        assert_eq!(record.admit(VcpuId(3)), Admission::Late { duty: Duty::Ours });
+    }
+
+    #[test]
+    fn whoever_settles_looks_again_even_if_the_reasons_are_back_where_they_were() {
+        let record = late();
+        assert_eq!(record.change(0, EXPLICIT), Duty::Ours);
+        assert_eq!(record.change(PASSED, 0), Duty::None);
+        assert_eq!(record.change(0, PASSED), Duty::None);
+        assert_eq!(record.settled(Masking::Unmasked), Some(Masking::Unmasked));
+        assert_eq!(record.change(EXPLICIT, 0), Duty::None);
+        assert_eq!(record.settled(Masking::Unmasked), Some(Masking::Masked));
+        assert_eq!(record.settled(Masking::Masked), None);
+        assert_eq!(record.change(0, EXPLICIT), Duty::Ours, "the duty had ended");
+    }
+
+    #[test]
+    fn spurious_events_are_counted_up_to_255_and_forgotten() {
+        let record = late();
+        for count in 1..300 {
+            assert_eq!(record.count_spurious(), count.min(255));
+        }
+        record.clear_spurious();
+        assert_eq!(record.count_spurious(), 1);
+        assert!(record.bound().is_some());
+    }
+}

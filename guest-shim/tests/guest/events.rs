@@ -290,3 +290,26 @@ fn two_level_rounds_go_on_where_the_last_one_ended() {
     assert_eq!(round(&[127]), [127]);
     assert_eq!(round(&[127, 128]), [128, 127]);
 }
+
+#[test]
+fn two_level_rounds_go_round_all_64_words() {
+    let machine = Machine::<RawMutex>::new(1, 4095);
+    let guest = guest::<Bitmaps, _>(&machine, 4096);
+    let mut vcpu = bring_up::<Bitmaps, _>(&machine, &guest, V0);
+    for _ in 1..4096 {
+        let port = guest.bind_ipi(V0, EoiMode::Early).unwrap();
+        guest.unmask(port).unwrap();
+    }
+    for last in 0..64_u32 {
+        let mut round = |words: &[u32]| {
+            for word in words {
+                guest.send(Port(word * 64 + 5)).unwrap();
+            }
+            take(&mut vcpu, &guest).into_iter().map(|port| port.0 / 64).collect::<Vec<u32>>()
+        };
+        assert_eq!(round(&[last]), [last]);
+        let all: Vec<u32> = (0..64).collect();
+        let in_turn: Vec<u32> = (1..=64).map(|step| (last + step) % 64).collect();
+        assert_eq!(round(&all), in_turn);
+    }
+}

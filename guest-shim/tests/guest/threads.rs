@@ -37,7 +37,6 @@ struct Tally {
 fn run<T: TestAbi>()
 where
     for<'m> T::Abi<'m>: Sync + Send,
-    for<'m> <T::Abi<'m> as guest_shim::EventAbi>::Queues: Send,
 {
     let machine = Machine::<RawMutex>::new(2, 63);
     let guest = guest::<T, _>(&machine, 64);

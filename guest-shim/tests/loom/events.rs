@@ -1,6 +1,7 @@
 //! Upcalls, masks, EOIs and moves against senders.
 
 use guest_shim::EoiMode;
+use guest_shim::EventAbi;
 use guest_shim::Served;
 use guest_shim::Time;
 use guest_shim::VcpuEvents;
@@ -61,15 +62,7 @@ where
 
     /// One call of a vCPU's handler, if it is called; late events are left unfinished.
     fn handle(&mut self, vcpu: usize) -> Vec<Port> {
-        let mut taken = Vec::new();
-        if self.vcpus[vcpu].is_upcall_pending() {
-            let round = self.vcpus[vcpu].handle(&self.guest, Time(0), |port| {
-                taken.push(port);
-                Served::Unfinished
-            });
-            let _ = round.expect("a hypervisor that refuses nothing");
-        }
-        taken
+        take(&mut self.vcpus[vcpu], &self.guest)
     }
 
     /// What the vCPUs take until none of them is called.
@@ -80,6 +73,19 @@ where
         }
         taken
     }
+}
+
+/// One call of a vCPU's handler, if it is called.
+fn take<A: EventAbi>(vcpu: &mut VcpuEvents<'static, A>, guest: &Guest<'static, A, LoomLock>) -> Vec<Port> {
+    let mut taken = Vec::new();
+    if vcpu.is_upcall_pending() {
+        let round = vcpu.handle(guest, Time(0), |port| {
+            taken.push(port);
+            Served::Unfinished
+        });
+        let _ = round.expect("a hypervisor that refuses nothing");
+    }
+    taken
 }
 
 fn join<R>(threads: impl IntoIterator<Item = thread::JoinHandle<R>>) {
@@ -222,6 +228,26 @@ explore_both_abis! {
         let mover = world.spawn(move |guest| guest.move_to(port, V1).expect("a movable port"));
         let mut taken = world.handle(0);
         join([sender, mover]);
+        taken.extend(world.drain());
+        assert_eq!(taken, [port]);
+    }
+
+    fn an_event_moved_while_it_is_taken_is_taken_by_one_vcpu_alone<T>(3, machine) {
+        let mut world = World::<T>::new(machine, 2);
+        let port = world.guest.offer(PEER, V0, EoiMode::Early).expect("a free port");
+        let theirs = machine.connect(&world.guest, port);
+        world.guest.unmask(port).expect("a bound port");
+        machine.send_from_peer(theirs);
+        let mut other = world.vcpus.pop().expect("two vCPUs");
+        let mover = world.spawn(move |guest| {
+            guest.move_to(port, V1).expect("a movable port");
+            let taken = take(&mut other, guest);
+            (other, taken)
+        });
+        let mut taken = world.handle(0);
+        let (other, taken_there) = mover.join().expect("a thread that ends");
+        world.vcpus.push(other);
+        taken.extend(taken_there);
         taken.extend(world.drain());
         assert_eq!(taken, [port]);
     }
