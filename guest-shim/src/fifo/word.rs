@@ -41,15 +41,18 @@ pub(crate) fn take(word: &EventWord, admission: Admission) -> (Port, Found) {
     }
 }
 
-/// Clears `MASKED` where that is the guest's to do: not while an event waits, which only the hypervisor can put into a
-/// queue, nor while the word is `BUSY` (`public/event_channel.h`; XSA-332).
+/// Clears `MASKED` where that is the guest's to do (`public/event_channel.h`; XSA-332): not while the word is `BUSY`, nor while
+/// an event waits outside its queue, which only the hypervisor can put there.
+///
+/// An event that waits inside its queue needs no hypervisor, and must not have it: `EVTCHNOP_unmask` looks at `PENDING` and
+/// then sets it, so the event would come twice if its vCPU took it in between.
 pub(crate) fn unmask(word: &EventWord) -> Unmasked {
     let mut seen = word.load(Ordering::Acquire);
     for _ in 0..UNMASK_TRIES {
         if !seen.masked() {
             return Unmasked::Done;
         }
-        if seen.pending() {
+        if seen.pending() && !seen.linked() {
             return Unmasked::AskHypervisor;
         }
         let idle: EventWordValue = seen.with_busy(false);
@@ -112,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_word_without_a_waiting_event_that_is_not_busy_is_unmasked_without_the_hypervisor() {
+    fn the_hypervisor_is_asked_only_for_a_busy_word_or_an_event_outside_its_queue() {
         for before in values() {
             let cell = word(before);
             let asked = unmask(&cell);
             let after = cell.load(Ordering::Acquire);
             if !before.masked() {
                 assert_eq!((asked, after), (Unmasked::Done, before));
-            } else if before.pending() || before.busy() {
+            } else if (before.pending() && !before.linked()) || before.busy() {
                 assert_eq!((asked, after), (Unmasked::AskHypervisor, before));
             } else {
                 assert_eq!((asked, after), (Unmasked::Done, before.with_masked(false)));
