@@ -1,6 +1,7 @@
 //! The shared page and the vCPU's block, whichever width the guest's words have.
 
 use core::fmt::Debug;
+use core::hint::black_box;
 
 use hypervisor_abi::Port;
 use hypervisor_abi::SharedInfo32;
@@ -11,6 +12,8 @@ use hypervisor_abi::VcpuInfo64;
 use hypervisor_abi::sync::AtomicU8;
 use hypervisor_abi::sync::Ordering;
 use hypervisor_abi::sync::change_before_look;
+
+use crate::abi::Found;
 
 mod sealed {
     /// Keeps the layouts to the two there are.
@@ -45,8 +48,8 @@ pub trait SharedInfo: sealed::Sealed + Debug + Send + Sync + 'static {
     /// Whether a port is masked.
     fn is_masked(&self, port: Port) -> bool;
 
-    /// Clears a port's pending bit; whether it was this call that did.
-    fn claim(&self, port: Port) -> bool;
+    /// Clears a port's pending bit. Only one vCPU finds the event, even while its port moves from one to the other.
+    fn claim(&self, port: Port) -> Found;
 
     /// Masks a port.
     fn mask(&self, port: Port);
@@ -58,6 +61,13 @@ pub trait SharedInfo: sealed::Sealed + Debug + Send + Sync + 'static {
     fn mask_all(&self);
 }
 
+/// What a vCPU finds that another one was faster than, which happens only while a port moves.
+#[cold]
+#[inline(never)]
+fn claimed_elsewhere() -> Found {
+    black_box(Found::Nothing)
+}
+
 /// Implements both traits for one width.
 macro_rules! layout {
     ($shared:ty, $vcpu:ty, $word:ty) => {
@@ -65,10 +75,12 @@ macro_rules! layout {
         impl sealed::Sealed for $shared {}
 
         impl VcpuBlock for $vcpu {
+            #[inline]
             fn upcall_pending(&self) -> &AtomicU8 {
                 &self.evtchn_upcall_pending
             }
 
+            #[inline]
             fn take_selector(&self) -> u64 {
                 // Not ordered by a mere load: the exchange also keeps the clearing of `upcall_pending` before it.
                 u64::from(self.evtchn_pending_sel.swap(0, Ordering::AcqRel))
@@ -83,6 +95,7 @@ macro_rules! layout {
                 self.vcpu_info.get(vcpu.index())
             }
 
+            #[inline]
             fn deliverable(&self, word: u32) -> u64 {
                 let index = Port(word).index();
                 let (Some(pending), Some(mask)) = (self.evtchn_pending.get(index), self.evtchn_mask.get(index)) else {
@@ -96,21 +109,28 @@ macro_rules! layout {
                 word.is_some_and(|word| word.load(Ordering::Acquire) >> (port.0 % <$word>::BITS) & 1 == 1)
             }
 
+            #[inline]
             fn is_masked(&self, port: Port) -> bool {
                 let word = self.evtchn_mask.get(port.index() / <$word>::BITS as usize);
                 word.is_none_or(|word| word.load(Ordering::Acquire) >> (port.0 % <$word>::BITS) & 1 == 1)
             }
 
             #[inline]
-            fn claim(&self, port: Port) -> bool {
-                let Some(word) = self.evtchn_pending.get(port.index() / <$word>::BITS as usize) else { return false };
-                // Written so that the compiler makes one `lock btr` of it, and no loop.
-                let bit: $word = 1 << (port.0 % <$word>::BITS);
-                let claimed = word.fetch_and(!bit, Ordering::SeqCst) & bit != 0;
+            fn claim(&self, port: Port) -> Found {
+                let Some(word) = self.evtchn_pending.get(port.index() / <$word>::BITS as usize) else {
+                    return Found::Nothing;
+                };
+                // One `lock btr`, not a loop, as long as the compiler sees a shift (not where the number came from) and a
+                // branch (not a value).
+                let bit: $word = 1 << (black_box(port.0) % <$word>::BITS);
+                if word.fetch_and(!bit, Ordering::SeqCst) & bit == 0 {
+                    return claimed_elsewhere();
+                }
                 change_before_look();
-                claimed
+                Found::Event
             }
 
+            #[inline]
             fn mask(&self, port: Port) {
                 if let Some(word) = self.evtchn_mask.get(port.index() / <$word>::BITS as usize) {
                     word.fetch_or(1 << (port.0 % <$word>::BITS), Ordering::SeqCst);

@@ -150,6 +150,7 @@ impl PortRecord {
         self.state.load(Ordering::Acquire) & EXPLICIT != 0
     }
 
+    #[inline]
     pub(crate) fn vcpu(&self) -> VcpuId {
         VcpuId(self.vcpu.load(Ordering::Acquire))
     }
@@ -315,6 +316,7 @@ impl PortRecord {
         Time(self.due.load(Ordering::Acquire))
     }
 
+    #[inline]
     pub(crate) fn set_due(&self, due: Time) {
         self.due.store(due.0, Ordering::Release);
     }

@@ -125,20 +125,14 @@ impl<S: SharedInfo> EventAbi for TwoLevel<'_, S> {
         let event = match admission {
             Admission::Aside => Found::Nothing,
             _ if self.shared.is_masked(port) => Found::Nothing,
-            Admission::Early => self.claim(port),
-            Admission::Late { .. } => {
-                self.shared.mask(port);
-                self.claim(port)
+            Admission::Early | Admission::Late { .. } => {
+                if admission != Admission::Early {
+                    self.shared.mask(port);
+                }
+                self.shared.claim(port)
             }
         };
         Some(Visit { port, admission, event })
-    }
-}
-
-impl<S: SharedInfo> TwoLevel<'_, S> {
-    /// Only one vCPU can claim an event, even while its port moves from one to the other.
-    fn claim(&self, port: Port) -> Found {
-        if self.shared.claim(port) { Found::Event } else { Found::Nothing }
     }
 }
 

@@ -82,6 +82,7 @@ impl<'a, S: SharedInfo> Fifo<'a, S> {
     }
 
     /// A port's word, if the hypervisor has got its page.
+    #[inline]
     fn word(&self, port: Port) -> Option<&'a EventWord> {
         let page = port.index() / EVENT_WORDS_PER_PAGE;
         if page >= Port(self.given.load(Ordering::Acquire)).index() {
@@ -177,6 +178,7 @@ impl<'a, S: SharedInfo> EventAbi for Fifo<'a, S> {
 
 impl Queues<'_> {
     /// The first port of the first queue that has any; what became ready meanwhile goes before a queue it outranks.
+    #[inline]
     fn first(&mut self) -> Option<(usize, Port)> {
         if self.control.ready.load(Ordering::Relaxed) != 0 {
             self.ready |= self.control.ready.swap(0, Ordering::AcqRel);
@@ -187,6 +189,7 @@ impl Queues<'_> {
     }
 
     /// A queue is empty until the hypervisor announces a new head.
+    #[inline]
     fn end(&mut self, queue: usize) {
         self.ready &= !(1 << queue);
         self.heads[queue] = Port(0);

@@ -3,6 +3,10 @@
 use hypervisor_abi::Port;
 use hypervisor_abi::event::EventWord;
 use hypervisor_abi::event::EventWordValue;
+use hypervisor_abi::event::LINK_MASK;
+use hypervisor_abi::event::LINKED;
+use hypervisor_abi::event::MASKED;
+use hypervisor_abi::event::PENDING;
 use hypervisor_abi::sync::Ordering;
 use hypervisor_abi::sync::change_before_look;
 
@@ -20,23 +24,23 @@ const UNMASK_TRIES: u32 = 4;
 /// an event.
 #[inline]
 pub(crate) fn take(word: &EventWord, admission: Admission) -> (Port, Found) {
-    let mut seen = word.load(Ordering::Acquire);
+    let mut seen = word.0.load(Ordering::Acquire);
     loop {
-        let event = if seen.pending() && !seen.masked() { Found::Event } else { Found::Nothing };
-        let left = seen.with_linked(false).with_link(0);
+        let event = if seen & (PENDING | MASKED) == PENDING { Found::Event } else { Found::Nothing };
+        let left = seen & !(LINKED | LINK_MASK);
         let left = match (event, admission) {
             // The event stays: what was masked when it came is told by PENDING alone.
             (Found::Nothing, _) => left,
-            (Found::Event, Admission::Early) => left.with_pending(false),
-            (Found::Event, Admission::Late { .. }) => left.with_pending(false).with_masked(true),
-            (Found::Event, Admission::Aside) => left.with_masked(true),
+            (Found::Event, Admission::Early) => left & !PENDING,
+            (Found::Event, Admission::Late { .. }) => left & !PENDING | MASKED,
+            (Found::Event, Admission::Aside) => left | MASKED,
         };
-        match word.0.compare_exchange_weak(seen.into(), left.into(), Ordering::SeqCst, Ordering::Acquire) {
+        match word.0.compare_exchange_weak(seen, left, Ordering::SeqCst, Ordering::Acquire) {
             Ok(_) => {
                 change_before_look();
-                return (Port(seen.link()), event);
+                return (Port(seen & LINK_MASK), event);
             }
-            Err(changed) => seen = changed.into(),
+            Err(changed) => seen = changed,
         }
     }
 }
