@@ -7,6 +7,7 @@ use guest_shim::Time;
 use guest_shim::VcpuEvents;
 use guest_shim::Work;
 use hypervisor_abi::Port;
+use hypervisor_abi::sync::Ordering;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -136,6 +137,18 @@ explore_both_abis! {
         join(senders);
         taken.extend(world.drain());
         assert_eq!(sorted(taken), ports);
+    }
+
+    /// The hypervisor finds the upcall pending already, and calls nobody: the vCPU must see the event all the same.
+    fn a_send_that_finds_an_upcall_for_nothing_under_way_is_not_lost<T>(3, machine) {
+        let mut world = World::<T>::new(machine, 1);
+        let port = world.ipi(EoiMode::Early);
+        machine.shared().vcpu_info[0].evtchn_upcall_pending.store(1, Ordering::SeqCst);
+        let sender = world.sender(port);
+        let mut taken = world.handle(0);
+        join([sender]);
+        taken.extend(world.drain());
+        assert_eq!(taken, [port]);
     }
 
     /// Xen e33d4257fc: the old tail is raised again beside another port.
