@@ -20,3 +20,4 @@ extern crate alloc;
 
 pub mod event;
 pub mod fabric;
+pub mod offer;

@@ -70,7 +70,8 @@ impl<L: RawMutex> Domain<L> {
         }
     }
 
-    fn call<H: Host<Lock = L>>(&self, host: &H, vcpu: VcpuId) {
+    /// Calls a vCPU, whether it was called before or not.
+    pub(crate) fn call<H: Host<Lock = L>>(&self, host: &H, vcpu: VcpuId) {
         let kick = || host.act(Action::Kick { domain: self.id, vcpu });
         if self.kind == DomainKind::Pv {
             return kick();
@@ -146,7 +147,7 @@ impl<L: RawMutex> Domain<L> {
     ) -> Result<(), EventError> {
         let structure = self.lock();
         if self.word_size() != word_size {
-            self.map_shared_info(host, word_size, structure.shared_info_gfn)?;
+            self.map_shared_info(host, word_size, structure.places.shared_info_gfn)?;
         }
         self.callback.set(via);
         drop(structure);

@@ -146,7 +146,10 @@ impl<L: RawMutex> Domain<L> {
             let remote_bound = remote.lock();
             (slot.lock(), remote_bound)
         };
-        remote_bound.set(Binding::Unbound { remote: self.id });
+        // A restore that was given up half-way may have left one end alone.
+        if remote_bound.binding() == (Binding::Interdomain { remote: self.id, port }) {
+            remote_bound.set(Binding::Unbound { remote: self.id });
+        }
         bound.set(Binding::Free);
         self.forget(memory, structure, port, slot);
         Ok(())
@@ -203,7 +206,7 @@ impl<L: RawMutex> Domain<L> {
         if structure.open > structure.consumed {
             return Err(EventError::StillOpen(self.id));
         }
-        self.leave_fifo(host);
+        self.leave_fifo(host, &mut structure);
         Ok(())
     }
 
@@ -235,10 +238,10 @@ impl<L: RawMutex> Domain<L> {
             self.lock().life = Life::Dying { at };
             return Err(EventError::BrokenOff);
         }
-        let structure = self.lock();
+        let mut structure = self.lock();
         host.virq_handlers().release(self.id);
-        self.leave_fifo(host);
-        self.give_pages_back(host);
+        self.leave_fifo(host, &mut structure);
+        self.give_pages_back(host, &mut structure);
         self.shared_info_64.unpin(host);
         self.shared_info_32.unpin(host);
         drop(structure);
@@ -259,13 +262,14 @@ impl<L: RawMutex> Domain<L> {
             }
         }
         self.set_callback_via(host, CallbackVia::None, self.word_size())?;
-        let _structure = self.lock();
-        self.give_pages_back(host);
+        self.give_pages_back(host, &mut self.lock());
         Ok(())
     }
 
     /// The pages the guest registered, but for FIFO's and the shared page.
-    fn give_pages_back(&self, memory: &impl GuestMemory) {
+    fn give_pages_back(&self, memory: &impl GuestMemory, structure: &mut Structure) {
+        structure.places.vcpu_infos.clear();
+        structure.places.pirq_eoi = None;
         self.vcpus.iter().for_each(|vcpu| vcpu.unmap_info(memory));
         self.pirqs.unmap(memory);
     }

@@ -1,6 +1,8 @@
 //! A domain, as event channels see it.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::fmt;
 use core::iter;
 
@@ -27,6 +29,7 @@ use super::memory::GuestMemory;
 use super::memory::GuestPlace;
 use super::memory::PinCell;
 use super::memory::PinError;
+use super::pirq::EoiUnmask;
 use super::pirq::Pirqs;
 use super::slot::Binding;
 use super::slot::MAX_PIRQS;
@@ -153,7 +156,20 @@ pub(crate) struct Structure {
     /// Where a reset goes on; `None` while there is none.
     pub(crate) reset_at: Option<u32>,
     pub(crate) life: Life,
+    pub(crate) places: Places,
+}
+
+/// Where the guest put its pages: handles do not tell, and a saved domain has to name them again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Places {
     pub(crate) shared_info_gfn: u64,
+    /// By vCPU.
+    pub(crate) vcpu_infos: BTreeMap<u32, GuestPlace>,
+    /// By vCPU.
+    pub(crate) controls: BTreeMap<u32, GuestPlace>,
+    /// In the order of the ports.
+    pub(crate) array_gfns: Vec<u64>,
+    pub(crate) pirq_eoi: Option<(u64, EoiUnmask)>,
 }
 
 /// Whether a domain still takes new ports.
@@ -210,7 +226,13 @@ impl<L: RawMutex> Domain<L> {
                 consumed: 0,
                 reset_at: None,
                 life: Life::Alive,
-                shared_info_gfn,
+                places: Places {
+                    shared_info_gfn,
+                    vcpu_infos: BTreeMap::new(),
+                    controls: BTreeMap::new(),
+                    array_gfns: Vec::new(),
+                    pirq_eoi: None,
+                },
             }),
         };
         domain.map_shared_info(memory, word_size, shared_info_gfn)?;

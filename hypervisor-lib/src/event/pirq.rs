@@ -83,12 +83,13 @@ impl<L: RawMutex> Domain<L> {
         gfn: u64,
         unmask: EoiUnmask,
     ) -> Result<(), EventError> {
-        let _structure = self.lock();
+        let mut structure = self.lock();
         if self.pirqs.page.pinned().is_some() {
             return Err(EventError::PirqPageTwice(self.id));
         }
         self.pirqs.page.set(memory.pin(self.id, GuestPlace::frame(gfn))?);
         self.pirqs.unmask.store(u8::from(unmask == EoiUnmask::Automatic), Ordering::Release);
+        structure.places.pirq_eoi = Some((gfn, unmask));
         Ok(())
     }
 

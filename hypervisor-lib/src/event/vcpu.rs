@@ -16,6 +16,7 @@ use hypervisor_abi::virq::NR_VIRQS;
 use lock_api::RawMutex;
 
 use super::domain::Domain;
+use super::domain::Structure;
 use super::domain::WordSize;
 use super::error::EventError;
 use super::host::Host;
@@ -97,7 +98,7 @@ impl<'m> VcpuInfo<'m> {
     }
 
     /// Selects every word, so that the guest looks at all of them.
-    fn select_all(self) {
+    pub(crate) fn select_all(self) {
         match self {
             Self::Bits64(info) => info.evtchn_pending_sel.store(u64::MAX, Ordering::SeqCst),
             Self::Bits32(info) => info.evtchn_pending_sel.store(u32::MAX, Ordering::SeqCst),
@@ -185,40 +186,36 @@ impl<L: RawMutex> Domain<L> {
         vcpu: VcpuId,
         place: GuestPlace,
     ) -> Result<(), EventError> {
-        let own = self.vcpu(vcpu)?;
-        if !place.offset.is_multiple_of(64) || !place.fits(VcpuInfo64::SIZE) {
-            return Err(EventError::BadOffset(place.offset));
+        let mut structure = self.lock();
+        let before = self.vcpu_info(host, vcpu);
+        self.map_vcpu_info(host, &mut structure, vcpu, place)?;
+        if let (Some(before), Some(after)) = (before, self.vcpu_info(host, vcpu)) {
+            before.copy_to(after);
         }
-        let _structure = self.lock();
-        if own.has_own_info() {
-            return Err(EventError::Twice(self.id, vcpu));
-        }
-        self.map_vcpu_info(host, vcpu, place)?;
         self.assert_all(host, vcpu);
         Ok(())
     }
 
-    /// Pins a vCPU's own block and carries its contents over. The caller holds the event lock.
-    fn map_vcpu_info(&self, memory: &impl GuestMemory, vcpu: VcpuId, place: GuestPlace) -> Result<(), EventError> {
+    /// Pins a vCPU's own block, with what it holds. The caller holds the event lock.
+    pub(crate) fn map_vcpu_info(
+        &self,
+        memory: &impl GuestMemory,
+        structure: &mut Structure,
+        vcpu: VcpuId,
+        place: GuestPlace,
+    ) -> Result<(), EventError> {
         let own = self.vcpu(vcpu)?;
-        let before = self.vcpu_info(memory, vcpu);
-        let carry = |after: Option<VcpuInfo<'_>>| {
-            if let (Some(before), Some(after)) = (before, after) {
-                before.copy_to(after);
-            }
-        };
-        match self.word_size() {
-            WordSize::Bits64 => {
-                let pinned = memory.pin(self.id, place)?;
-                carry(memory.get(pinned).map(VcpuInfo::Bits64));
-                own.info_64.set(pinned);
-            }
-            WordSize::Bits32 => {
-                let pinned = memory.pin(self.id, place)?;
-                carry(memory.get(pinned).map(VcpuInfo::Bits32));
-                own.info_32.set(pinned);
-            }
+        if !place.offset.is_multiple_of(64) || !place.fits(VcpuInfo64::SIZE) {
+            return Err(EventError::BadOffset(place.offset));
         }
+        if own.has_own_info() {
+            return Err(EventError::Twice(self.id, vcpu));
+        }
+        match self.word_size() {
+            WordSize::Bits64 => own.info_64.set(memory.pin(self.id, place)?),
+            WordSize::Bits32 => own.info_32.set(memory.pin(self.id, place)?),
+        }
+        structure.places.vcpu_infos.insert(vcpu.0, place);
         Ok(())
     }
 

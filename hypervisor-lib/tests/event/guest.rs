@@ -4,6 +4,7 @@ use hypervisor_abi::Port;
 use hypervisor_abi::SharedInfo32;
 use hypervisor_abi::SharedInfo64;
 use hypervisor_abi::VcpuId;
+use hypervisor_abi::VcpuInfo64;
 use hypervisor_abi::event::ControlBlock;
 use hypervisor_abi::event::EVENT_WORDS_PER_PAGE;
 use hypervisor_abi::event::EventArray;
@@ -13,6 +14,8 @@ use hypervisor_abi::event::LINK_MASK;
 use hypervisor_abi::event::LINKED;
 use hypervisor_abi::event::MASKED;
 use hypervisor_abi::event::PENDING;
+use hypervisor_abi::shared_info::LEGACY_MAX_VCPUS;
+use hypervisor_abi::sync::AtomicU8;
 use hypervisor_abi::sync::Ordering;
 use hypervisor_lib::event::EventAbi;
 use hypervisor_lib::event::GuestPlace;
@@ -22,8 +25,10 @@ use crate::host::SHARED_INFO_GFN;
 use crate::host::TestDomain;
 use crate::host::TestHost;
 
-/// The frame of the control blocks; vCPU *v*'s lies at 128·*v*.
+/// The first frame of the control blocks: 32 a frame.
 const CONTROL_GFN: u64 = 2;
+/// The frame of the blocks of vCPUs from 32 on: 64 a frame.
+const INFO_GFN: u64 = 0x80;
 /// The frame of the first page of event words.
 pub(crate) const ARRAY_GFN: u64 = 0x100;
 
@@ -35,7 +40,12 @@ pub(crate) struct Guest<'h> {
 }
 
 pub(crate) fn control_place(vcpu: VcpuId) -> GuestPlace {
-    GuestPlace { gfn: CONTROL_GFN, offset: 128 * vcpu.0 }
+    GuestPlace { gfn: CONTROL_GFN + u64::from(vcpu.0 / 32), offset: 128 * (vcpu.0 % 32) }
+}
+
+/// Where a vCPU from 32 on registers its block.
+pub(crate) fn info_place(vcpu: VcpuId) -> GuestPlace {
+    GuestPlace { gfn: INFO_GFN + u64::from(vcpu.0 / 64), offset: 64 * (vcpu.0 % 64) }
 }
 
 impl<'h> Guest<'h> {
@@ -90,12 +100,16 @@ impl<'h> Guest<'h> {
         }
     }
 
-    /// Whether the upcall of a vCPU among the first 32 is pending.
+    /// Whether a vCPU's upcall is pending.
     pub(crate) fn is_called(self, vcpu: VcpuId) -> bool {
         self.upcall_pending(vcpu).load(Ordering::Acquire) != 0
     }
 
-    fn upcall_pending(self, vcpu: VcpuId) -> &'h hypervisor_abi::sync::AtomicU8 {
+    fn upcall_pending(self, vcpu: VcpuId) -> &'h AtomicU8 {
+        if vcpu.index() >= LEGACY_MAX_VCPUS {
+            let info: &VcpuInfo64 = self.host.memory.view(self.domain.id(), info_place(vcpu)).expect("the block");
+            return &info.evtchn_upcall_pending;
+        }
         match self.domain.word_size() {
             WordSize::Bits64 => &self.shared_64().vcpu_info[vcpu.index()].evtchn_upcall_pending,
             WordSize::Bits32 => &self.shared_32().vcpu_info[vcpu.index()].evtchn_upcall_pending,

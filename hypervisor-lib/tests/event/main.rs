@@ -4,7 +4,10 @@
 mod guest;
 mod host;
 
+mod conformance;
 mod model;
 mod properties;
 mod regressions;
+mod saving;
+mod soak;
 mod upcalls;

@@ -17,6 +17,7 @@ use super::Fifo;
 use super::Tail;
 use crate::event::domain::Domain;
 use crate::event::domain::EventAbi;
+use crate::event::domain::Structure;
 use crate::event::error::EventError;
 use crate::event::host::Host;
 use crate::event::memory::GuestMemory;
@@ -41,13 +42,14 @@ impl<L: RawMutex> Domain<L> {
         if !place.fits(ControlBlock::SIZE) || !place.offset.is_multiple_of(8) {
             return Err(EventError::BadOffset(place.offset));
         }
-        let _structure = self.lock();
+        let mut structure = self.lock();
         let fifo = self.fifo.get_or_init(|| Box::new(Fifo::new(self.vcpus.len())));
         let own = fifo.vcpu(vcpu).ok_or(EventError::NoVcpu(self.id, vcpu))?;
         if own.control.pinned().is_some() {
             return Err(EventError::Twice(self.id, vcpu));
         }
         own.control.set(host.pin(self.id, place)?);
+        structure.places.controls.insert(vcpu.0, place);
         if self.abi() != EventAbi::Fifo {
             let channels = self.abi().channels();
             self.set_abi(EventAbi::Fifo);
@@ -75,11 +77,12 @@ impl<L: RawMutex> Domain<L> {
     /// # Errors
     /// The domain does not use the FIFO ABI; it has all 128 pages; a frame that is no memory.
     pub fn expand_array<H: Host<Lock = L>>(&self, host: &H, gfn: u64) -> Result<(), EventError> {
-        let _structure = self.lock();
+        let mut structure = self.lock();
         let fifo = self.fifo_in_use().ok_or(EventError::NotFifo(self.id))?;
-        let missing = fifo.pages.iter().position(|page| page.pinned().is_none());
-        let index = missing.ok_or(EventError::ArrayFull(self.id))?;
-        fifo.pages[index].set(host.pin(self.id, GuestPlace::frame(gfn))?);
+        let index = structure.places.array_gfns.len();
+        let page = fifo.pages.get(index).ok_or(EventError::ArrayFull(self.id))?;
+        page.set(host.pin(self.id, GuestPlace::frame(gfn))?);
+        structure.places.array_gfns.push(gfn);
         // Pairs with the sender that notes an event and looks for the page again.
         fence(Ordering::SeqCst);
         let first = PORTS_PER_PAGE * u32::try_from(index).unwrap_or(0);
@@ -114,11 +117,13 @@ impl<L: RawMutex> Domain<L> {
         Ok(())
     }
 
-    /// Back to the 2-level ABI, with all pages given back. The caller holds the event lock, and no port is open.
-    pub(crate) fn leave_fifo(&self, memory: &impl GuestMemory) {
+    /// Back to the 2-level ABI, with all pages given back. No port is open.
+    pub(crate) fn leave_fifo(&self, memory: &impl GuestMemory, structure: &mut Structure) {
         if self.abi() != EventAbi::Fifo {
             return;
         }
+        structure.places.controls.clear();
+        structure.places.array_gfns.clear();
         self.set_abi(EventAbi::TwoLevel(self.word_size()));
         let Some(fifo) = self.fifo.get() else { return };
         fifo.pages.iter().for_each(|page| page.unpin(memory));
