@@ -39,6 +39,20 @@ features! {
     DmMsixAllWrites = 20,
 }
 
+/// Asks for a set of features (`XENVER_get_features`, `public/version.h`).
+pub const XENVER_GET_FEATURES: u32 = 6;
+
+/// The argument of [`XENVER_GET_FEATURES`] (`struct xen_feature_info`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+pub struct FeatureInfo {
+    /// In: which 32 features; 0 for those of this module.
+    pub submap_idx: u32,
+    /// Out: the features, a bit each.
+    pub submap: u32,
+}
+
 /// A set of features: submap 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Features(pub u32);

@@ -21,7 +21,7 @@ pub const HVM_PARAM_CONSOLE_EVTCHN: u32 = 18;
 /// The argument of [`HVMOP_SET_PARAM`] and [`HVMOP_GET_PARAM`] (`struct xen_hvm_param`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
 pub struct HvmParam {
     /// In: whose parameter.
     pub domid: u16,
@@ -36,7 +36,7 @@ pub struct HvmParam {
 /// The argument of [`HVMOP_SET_EVTCHN_UPCALL_VECTOR`] (`struct xen_hvm_evtchn_upcall_vector`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
 pub struct EvtchnUpcallVector {
     /// In: the vCPU.
     pub vcpu: u32,

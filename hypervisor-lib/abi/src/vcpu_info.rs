@@ -13,7 +13,7 @@ pub const VCPUOP_REGISTER_VCPU_INFO: u32 = 10;
 /// The argument of [`VCPUOP_REGISTER_VCPU_INFO`] (`struct vcpu_register_vcpu_info`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
 pub struct RegisterVcpuInfo {
     /// The guest frame.
     pub gfn: u64,

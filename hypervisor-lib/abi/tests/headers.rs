@@ -14,8 +14,10 @@ use hypervisor_abi::cpuid;
 use hypervisor_abi::cpuid::HvmFeatures;
 use hypervisor_abi::errno;
 use hypervisor_abi::event;
+use hypervisor_abi::features;
 use hypervisor_abi::features::Feature;
 use hypervisor_abi::hvm;
+use hypervisor_abi::physdev;
 use hypervisor_abi::shared_info::LEGACY_MAX_VCPUS;
 use hypervisor_abi::shared_info::SharedInfo32;
 use hypervisor_abi::shared_info::SharedInfo64;
@@ -41,6 +43,7 @@ fn compiled(facts: &[Fact]) -> Result<BTreeMap<String, u64>, String> {
     let mut text = String::from(
         "#define __XEN_TOOLS__ 1\n#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <xen/xen.h>\n\
          #include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/features.h>\n#include <xen/vcpu.h>\n\
+         #include <xen/physdev.h>\n#include <xen/version.h>\n\
          #include <xen/hvm/hvm_op.h>\n#include <xen/hvm/params.h>\n#include <xen/arch-x86/cpuid.h>\n\
          #include <xen/foreign/x86_32.h>\n#include <xen/foreign/x86_64.h>\nint main(void) {\n",
     );
@@ -168,6 +171,42 @@ fn fifo_pages_and_arguments_are_laid_out_as_in_the_headers() {
     facts.push(fact("EVTCHN_FIFO_MAX_QUEUES", event::FIFO_QUEUES));
     facts.push(fact("BIND_PIRQ__WILL_SHARE", event::WILL_SHARE as usize));
     facts.push(fact("VCPUOP_register_vcpu_info", vcpu_info::VCPUOP_REGISTER_VCPU_INFO as usize));
+    check(&facts);
+}
+
+#[test]
+fn physical_irq_arguments_are_laid_out_as_in_the_headers() {
+    let mut facts = Vec::new();
+    facts.extend(layout!(physdev::PirqEoi, "struct physdev_eoi", [irq = "irq"]));
+    facts.extend(layout!(physdev::PirqEoiGmfn, "struct physdev_pirq_eoi_gmfn", [gmfn = "gmfn"]));
+    facts.extend(layout!(
+        physdev::MapPirq,
+        "struct physdev_map_pirq",
+        [
+            domid = "domid",
+            kind = "type",
+            index = "index",
+            pirq = "pirq",
+            bus = "bus",
+            devfn = "devfn",
+            entry_nr = "entry_nr",
+            table_base = "table_base",
+        ]
+    ));
+    facts.extend(layout!(physdev::UnmapPirq, "struct physdev_unmap_pirq", [domid = "domid", pirq = "pirq"]));
+    facts.extend(layout!(physdev::GetFreePirq, "struct physdev_get_free_pirq", [kind = "type", pirq = "pirq"]));
+    facts.extend(layout!(
+        features::FeatureInfo,
+        "struct xen_feature_info",
+        [submap_idx = "submap_idx", submap = "submap"]
+    ));
+    facts.push(fact("PHYSDEVOP_eoi", physdev::PHYSDEVOP_EOI as usize));
+    facts.push(fact("PHYSDEVOP_map_pirq", physdev::PHYSDEVOP_MAP_PIRQ as usize));
+    facts.push(fact("PHYSDEVOP_unmap_pirq", physdev::PHYSDEVOP_UNMAP_PIRQ as usize));
+    facts.push(fact("PHYSDEVOP_get_free_pirq", physdev::PHYSDEVOP_GET_FREE_PIRQ as usize));
+    facts.push(fact("PHYSDEVOP_pirq_eoi_gmfn_v1", physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V1 as usize));
+    facts.push(fact("PHYSDEVOP_pirq_eoi_gmfn_v2", physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V2 as usize));
+    facts.push(fact("XENVER_get_features", features::XENVER_GET_FEATURES as usize));
     check(&facts);
 }
 

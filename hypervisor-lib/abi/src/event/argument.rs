@@ -11,10 +11,7 @@ macro_rules! argument {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[repr(C)]
-        #[cfg_attr(
-            not(loom),
-            derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
-        )]
+        #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
         pub struct $name {
             $($(#[$field_doc])* pub $field: $kind,)*
         }

@@ -1,0 +1,149 @@
+//! The 2-level ABI, taken from: two bitmaps in the shared page and a selector a vCPU.
+//!
+//! ```text
+//! vcpu_info       evtchn_pending_sel   ...1...1     one bit a word
+//! shared_info     evtchn_pending[w]    .1...1..     one bit a port,
+//!                 evtchn_mask[w]       .....1..     likewise
+//! ```
+//!
+//! The order is the protocol: the selector is taken before the words are looked at, a pending bit is cleared before its
+//! handler runs. All vCPUs share the words, so a vCPU leaves alone what is not its own: the owner's selector tells the
+//! owner.
+
+use hypervisor_abi::Port;
+use hypervisor_abi::SharedInfo64;
+use hypervisor_abi::VcpuId;
+
+use crate::abi::Admission;
+use crate::abi::EventAbi;
+use crate::abi::Found;
+use crate::abi::Unmasked;
+use crate::abi::VcpuInfoOf;
+use crate::abi::Visit;
+use crate::hypercall::Hypercalls;
+use crate::hypercall::Refused;
+use crate::layout::SharedInfo;
+use crate::layout::VcpuBlock;
+
+/// The 2-level ABI over a guest's shared page.
+#[derive(Debug)]
+pub struct TwoLevel<'a, S: SharedInfo = SharedInfo64> {
+    shared: &'a S,
+}
+
+/// How far a vCPU has got: each round goes on where the last one ended, so that a busy port keeps no other waiting.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scan {
+    /// The words still to be visited.
+    words: u64,
+    /// The word that is being visited.
+    word: u32,
+    /// Its ports still to be visited.
+    bits: u64,
+    /// Where the next round begins.
+    next: Port,
+}
+
+impl<'a, S: SharedInfo> TwoLevel<'a, S> {
+    /// The ABI over the guest's shared page, which the hypervisor was told of
+    /// (`XENMEM_add_to_physmap`, `XENMAPSPACE_shared_info`).
+    #[must_use]
+    pub const fn new(shared: &'a S) -> Self {
+        Self { shared }
+    }
+
+    /// The shared page.
+    #[must_use]
+    pub const fn shared(&self) -> &'a S {
+        self.shared
+    }
+
+    const fn channels() -> u32 {
+        S::WORD_BITS * S::WORD_BITS
+    }
+}
+
+impl<S: SharedInfo> EventAbi for TwoLevel<'_, S> {
+    type Shared = S;
+    type Pages = ();
+    type Queues = Scan;
+
+    fn restart(&self) {
+        self.shared.mask_all();
+    }
+
+    fn attach(&self, _: &impl Hypercalls, _: VcpuId, (): ()) -> Result<Scan, Refused> {
+        Ok(Scan::default())
+    }
+
+    fn has(&self, port: Port) -> bool {
+        port.0 < Self::channels()
+    }
+
+    fn mask(&self, port: Port) {
+        self.shared.mask(port);
+    }
+
+    fn unmask(&self, port: Port) -> Unmasked {
+        if self.shared.unmask_and_look(port) {
+            // The hypervisor's unmask looks at the pending bit only if it finds the mask set.
+            self.shared.mask(port);
+            Unmasked::AskHypervisor
+        } else {
+            Unmasked::Done
+        }
+    }
+
+    fn is_pending(&self, port: Port) -> bool {
+        self.shared.is_pending(port)
+    }
+
+    fn is_masked(&self, port: Port) -> bool {
+        self.shared.is_masked(port)
+    }
+
+    fn begin(&self, info: &VcpuInfoOf<Self>, scan: &mut Scan) {
+        let left = scan.words | if scan.bits != 0 { 1 << scan.word } else { 0 };
+        scan.words = left | info.take_selector();
+        scan.word = scan.next.0 / S::WORD_BITS;
+        // The word of the last round is visited twice: its upper ports now, all of them when its turn comes.
+        let from_next = u64::MAX << (scan.next.0 % S::WORD_BITS);
+        scan.bits = if scan.words >> scan.word & 1 == 1 { self.shared.deliverable(scan.word) & from_next } else { 0 };
+    }
+
+    fn next(&self, scan: &mut Scan, mut admit: impl FnMut(Port) -> Admission) -> Option<Visit> {
+        while scan.bits == 0 {
+            scan.word = scan.next_word()?;
+            scan.words &= !(1 << scan.word);
+            scan.bits = self.shared.deliverable(scan.word);
+        }
+        let port = Port(scan.word * S::WORD_BITS + scan.bits.trailing_zeros());
+        scan.bits &= scan.bits - 1;
+        scan.next = Port((port.0 + 1) % Self::channels());
+        let admission = admit(port);
+        // A handler that ran in this round may have masked it.
+        let event = match admission {
+            Admission::Aside => Found::Nothing,
+            _ if self.shared.is_masked(port) => Found::Nothing,
+            Admission::Early | Admission::Late { .. } => {
+                if admission != Admission::Early {
+                    self.shared.mask(port);
+                }
+                self.shared.claim(port)
+            }
+        };
+        Some(Visit { port, admission, event })
+    }
+}
+
+impl Scan {
+    /// The first word to be visited after the present one, round about.
+    fn next_word(&self) -> Option<u32> {
+        if self.words == 0 {
+            return None;
+        }
+        // A shift by all 64 bits is none of the language's: after the last word comes the first.
+        let above = self.words & u64::MAX.checked_shl(self.word + 1).unwrap_or(0);
+        Some(if above != 0 { above.trailing_zeros() } else { self.words.trailing_zeros() })
+    }
+}

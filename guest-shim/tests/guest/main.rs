@@ -1,0 +1,12 @@
+//! The guest's side against the real hypervisor's side, both ABIs.
+#![cfg(not(loom))]
+
+mod detection;
+mod events;
+mod machine;
+mod naive;
+mod pirqs;
+mod regressions;
+mod retiring;
+mod threads;
+mod throttling;
