@@ -23,6 +23,7 @@
 //! word.
 
 mod callback;
+mod check;
 mod close;
 mod deliver;
 mod domain;
@@ -44,6 +45,7 @@ mod two_level;
 mod vcpu;
 mod virq;
 
+pub use check::BrokenInvariant;
 pub use close::ResetStep;
 pub use domain::Domain;
 pub use domain::DomainConfig;
