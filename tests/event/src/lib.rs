@@ -8,6 +8,7 @@ mod counted_lock;
 mod door;
 #[cfg(not(any(loom, shuttle)))]
 pub mod hostile;
+mod kernel;
 #[cfg(not(any(loom, shuttle)))]
 mod overlaid_memory;
 #[cfg(shuttle)]
@@ -17,6 +18,10 @@ mod world;
 pub use counted_lock::CountedLock;
 pub use counted_lock::locks_taken;
 pub use door::Door;
+pub use kernel::Kernel;
+pub use kernel::KernelPages;
+pub use kernel::bring_up;
+pub use kernel::kernel;
 #[cfg(not(any(loom, shuttle)))]
 pub use overlaid_memory::OverlaidMemory;
 #[cfg(not(any(loom, shuttle)))]

@@ -1,4 +1,5 @@
 //! The hostile guests on random bytes, for a bounded number of rounds; a failure prints its seed and the bytes.
+#![cfg(not(any(loom, shuttle)))]
 
 use carillon_event_tests::hostile;
 use proptest::collection::vec;
