@@ -21,6 +21,7 @@ use hypervisor_abi::Port;
 use hypervisor_abi::SharedInfo64;
 use hypervisor_abi::VcpuId;
 use hypervisor_abi::hvm::CallbackVia;
+use hypervisor_lib::event::Binding;
 use hypervisor_lib::event::DomainConfig;
 use hypervisor_lib::event::EventError;
 use hypervisor_lib::event::GuestPlace;
@@ -147,6 +148,8 @@ pub(super) struct Company<'w> {
     /// Domain 0's port that is connected to the bystander.
     to_bystander: Port,
     bystanders: Port,
+    /// The bystander's port that is offered to domain 0, which does not connect to it.
+    kept_free: Port,
     digests: [u64; 2],
 }
 
@@ -157,9 +160,11 @@ impl<'w> Company<'w> {
         let offered = dom0.offer(HOSTILE);
         let to_bystander = dom0.offer(BYSTANDER);
         let bystanders = bystander.connect(DomainId::DOM0, to_bystander);
+        let kept_free = bystander.offer(DomainId::DOM0);
         dom0.take();
         bystander.take();
-        let mut company = Self { world, dom0, bystander, offered, to_bystander, bystanders, digests: [0; 2] };
+        let mut company =
+            Self { world, dom0, bystander, offered, to_bystander, bystanders, kept_free, digests: [0; 2] };
         company.digests = company.look();
         company
     }
@@ -174,8 +179,11 @@ impl<'w> Company<'w> {
         [self.world.memory.digest(DomainId::DOM0, &left_out), self.world.memory.digest(BYSTANDER, &[])]
     }
 
-    /// Checks that the honest two's pages are as they were.
+    /// Checks that the honest two's pages are as they were, and that nobody has taken an offer made to another.
     pub(super) fn check_pages(&self) {
+        let offer =
+            self.world.get(BYSTANDER).status(self.world, DomainId::SELF, self.kept_free).map(|port| port.binding);
+        assert_eq!(offer, Ok(Binding::Unbound { remote: DomainId::DOM0 }));
         assert_eq!(self.look(), self.digests, "an honest domain's pages have changed");
     }
 

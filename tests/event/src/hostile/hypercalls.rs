@@ -1,5 +1,7 @@
 //! A guest that tries every hypercall with any argument.
 
+use std::sync::atomic::Ordering;
+
 use guest_shim::Hypercalls;
 use hypervisor_abi::DomainId;
 use hypervisor_abi::Port;
@@ -25,10 +27,11 @@ use hypervisor_abi::vcpu_info::RegisterVcpuInfo;
 use hypervisor_abi::vcpu_info::VCPUOP_REGISTER_VCPU_INFO;
 use hypervisor_lib::event::EventError;
 use hypervisor_lib::event::ResetStep;
-use std::sync::atomic::Ordering;
+use zerocopy::Immutable;
 use zerocopy::IntoBytes;
 
 use super::company::ACCOMPLICE;
+use super::company::BYSTANDER;
 use super::company::Company;
 use super::company::HOSTILE;
 use super::company::HonestPages;
@@ -48,7 +51,7 @@ const CALLS: usize = 256;
 /// The hypervisor does what it must not (see the module).
 pub fn hypercalls(bytes: &[u8]) {
     let world = world();
-    let pages = [DomainId::DOM0, super::company::BYSTANDER].map(|id| HonestPages::new(&world, id));
+    let pages = [DomainId::DOM0, BYSTANDER].map(|id| HonestPages::new(&world, id));
     let mut company = Company::new(&world, &pages[0], &pages[1]);
     let mut input = Input::new(bytes);
     for _ in 0..CALLS {
@@ -86,18 +89,8 @@ fn step(world: &HostileWorld, input: &mut Input<'_>) {
 }
 
 /// An argument as the guest's bytes, which the hypervisor fills in.
-fn bytes_of(argument: &impl ToBytes) -> Vec<u8> {
-    argument.to_bytes()
-}
-
-trait ToBytes {
-    fn to_bytes(&self) -> Vec<u8>;
-}
-
-impl<A: IntoBytes + zerocopy::Immutable> ToBytes for A {
-    fn to_bytes(&self) -> Vec<u8> {
-        self.as_bytes().to_vec()
-    }
+fn bytes_of(argument: &(impl IntoBytes + Immutable)) -> Vec<u8> {
+    argument.as_bytes().to_vec()
 }
 
 fn event_channel_op(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) {

@@ -6,6 +6,7 @@ use hypervisor_abi::DomainId;
 use hypervisor_abi::Port;
 use hypervisor_abi::VcpuId;
 use hypervisor_abi::Virq;
+use hypervisor_abi::hvm::CallbackVia;
 use hypervisor_lib::event::EoiNeed;
 use hypervisor_lib::event::EventError;
 use hypervisor_lib::event::GuestPlace;
@@ -13,8 +14,6 @@ use hypervisor_lib::event::ResetStep;
 use hypervisor_lib::event::Sharing;
 use hypervisor_lib::event::VcpuTime;
 use hypervisor_lib::event::WordSize;
-
-use hypervisor_abi::hvm::CallbackVia;
 
 use super::company::BYSTANDER;
 use super::company::Company;
