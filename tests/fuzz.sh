@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Fuzzes event channels with libFuzzer, on stable Rust: the compiler's coverage instrumentation without a sanitizer, which is
 # what `cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none` does.
-# Usage: tests/fuzz.sh [RUNS] [TARGET...]     20000 runs of every target unless told otherwise; 0 runs for ever
+# Usage: tests/fuzz.sh [RUNS] [TARGET...]     5000 runs of every target unless told otherwise; 0 runs for ever
 # What was found is kept in target/fuzz/corpus and searched from there the next time; what fails, in target/fuzz/failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-readonly runs=${1:-20000}
-shift
+readonly runs=${1:-5000}
+[ $# -gt 0 ] && shift
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(shared-pages hypercalls)
 readonly directory=$PWD/target/fuzz
