@@ -20,7 +20,7 @@ enum Layer {
 }
 
 /// The house, bottom up: directory, layer.
-const HOUSE: [(&str, Layer); 8] = [
+const HOUSE: [(&str, Layer); 9] = [
     ("hypervisor-lib/abi", Layer::Layout),
     ("vector-allocator", Layer::Core),
     ("guest-shim", Layer::Core),
@@ -28,6 +28,7 @@ const HOUSE: [(&str, Layer); 8] = [
     ("tools/machine", Layer::Core),
     ("tools/sim", Layer::Tool),
     ("tools/carillon", Layer::Tool),
+    ("tests/event", Layer::Tool),
     ("tests", Layer::Tool),
 ];
 

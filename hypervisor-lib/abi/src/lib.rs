@@ -25,7 +25,7 @@ pub mod errno;
 pub mod event;
 pub mod features;
 pub mod hvm;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod layout;
 pub mod page;
 pub mod physdev;

@@ -59,7 +59,7 @@ macro_rules! layouts {
                 }
             }
 
-            #[cfg(not(loom))]
+            #[cfg(not(any(loom, shuttle)))]
             const _: () = assert!(size_of::<$name>() == $size && $size <= PAGE_SIZE);
         )*
     };

@@ -99,7 +99,7 @@ pub const PIRQ_EOI_WORDS: usize = PAGE_SIZE / size_of::<u64>();
 /// A bit for each physical IRQ: bit *i* mod 64 of word *i* / 64 says that *i* needs [`PHYSDEVOP_EOI`].
 #[derive(Debug)]
 #[repr(transparent)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+#[cfg_attr(not(any(loom, shuttle)), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct PirqEoiPage(pub [AtomicU64; PIRQ_EOI_WORDS]);
 
 impl Default for PirqEoiPage {

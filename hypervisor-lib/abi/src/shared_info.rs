@@ -18,7 +18,7 @@ pub const TWO_LEVEL_CHANNELS_32: u32 = 32 * 32;
 /// The shared page of a 64-bit guest.
 #[derive(Debug)]
 #[repr(C)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+#[cfg_attr(not(any(loom, shuttle)), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct SharedInfo64 {
     /// The first 32 vCPUs' blocks.
     pub vcpu_info: [VcpuInfo64; LEGACY_MAX_VCPUS],
@@ -41,7 +41,7 @@ pub struct SharedInfo64 {
 /// The shared page of a 32-bit guest.
 #[derive(Debug)]
 #[repr(C)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+#[cfg_attr(not(any(loom, shuttle)), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct SharedInfo32 {
     /// The first 32 vCPUs' blocks.
     pub vcpu_info: [VcpuInfo32; LEGACY_MAX_VCPUS],

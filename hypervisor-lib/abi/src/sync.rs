@@ -1,16 +1,17 @@
-//! The atomics shared pages are made of: the language's, or loom's when its model checker runs (`--cfg loom`).
+//! The atomics shared pages are made of: the language's, or a model checker's when it runs: loom's under `--cfg loom`,
+//! shuttle's under `--cfg shuttle`.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use core::sync::atomic::AtomicU8;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use core::sync::atomic::AtomicU16;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use core::sync::atomic::AtomicU32;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use core::sync::atomic::AtomicU64;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use core::sync::atomic::Ordering;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use core::sync::atomic::fence;
 #[cfg(loom)]
 pub use loom::sync::atomic::AtomicU8;
@@ -24,6 +25,18 @@ pub use loom::sync::atomic::AtomicU64;
 pub use loom::sync::atomic::Ordering;
 #[cfg(loom)]
 pub use loom::sync::atomic::fence;
+#[cfg(shuttle)]
+pub use shuttle::sync::atomic::AtomicU8;
+#[cfg(shuttle)]
+pub use shuttle::sync::atomic::AtomicU16;
+#[cfg(shuttle)]
+pub use shuttle::sync::atomic::AtomicU32;
+#[cfg(shuttle)]
+pub use shuttle::sync::atomic::AtomicU64;
+#[cfg(shuttle)]
+pub use shuttle::sync::atomic::Ordering;
+#[cfg(shuttle)]
+pub use shuttle::sync::atomic::fence;
 
 /// Stands between a sequentially consistent change of one word and the sequentially consistent look at another that
 /// follows it. The language orders the two already; loom does not (it takes sequentially consistent accesses for

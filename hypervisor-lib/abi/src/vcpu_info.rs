@@ -26,7 +26,7 @@ pub struct RegisterVcpuInfo {
 /// A vCPU's view of the time (`struct vcpu_time_info`). Valid if `version` is even and the same before and after.
 #[derive(Debug, Default)]
 #[repr(C)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+#[cfg_attr(not(any(loom, shuttle)), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct VcpuTimeInfo {
     /// Odd while the hypervisor writes.
     pub version: AtomicU32,
@@ -49,7 +49,7 @@ pub struct VcpuTimeInfo {
 /// A vCPU's block in a 64-bit guest's layout.
 #[derive(Debug, Default)]
 #[repr(C)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+#[cfg_attr(not(any(loom, shuttle)), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct VcpuInfo64 {
     /// Not 0: an event is pending for this vCPU. The hypervisor sets it, the guest clears it.
     pub evtchn_upcall_pending: AtomicU8,
@@ -68,7 +68,7 @@ pub struct VcpuInfo64 {
 /// A vCPU's block in a 32-bit guest's layout.
 #[derive(Debug, Default)]
 #[repr(C)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+#[cfg_attr(not(any(loom, shuttle)), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct VcpuInfo32 {
     /// Not 0: an event is pending for this vCPU. The hypervisor sets it, the guest clears it.
     pub evtchn_upcall_pending: AtomicU8,

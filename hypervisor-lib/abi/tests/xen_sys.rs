@@ -1,6 +1,6 @@
 //! The layouts and numbers against those of the crate `xen-sys` (generated from Xen 4.14's headers), proved when this test
 //! is compiled. Its `shared_info` is the 64-bit one.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use core::mem::offset_of;
 

@@ -120,6 +120,7 @@
 //! ```
 
 mod callback;
+mod check;
 mod close;
 mod deliver;
 mod domain;
@@ -143,6 +144,7 @@ mod two_level;
 mod vcpu;
 mod virq;
 
+pub use check::BrokenInvariant;
 pub use close::ResetStep;
 pub use domain::Domain;
 pub use domain::DomainConfig;

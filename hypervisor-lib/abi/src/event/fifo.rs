@@ -20,7 +20,7 @@ pub const MAX_EVENT_ARRAY_PAGES: usize = FIFO_CHANNELS as usize / EVENT_WORDS_PE
 /// A page of event words; the word of port *p* is word *p* mod 1024 of page *p* / 1024.
 #[derive(Debug)]
 #[repr(transparent)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+#[cfg_attr(not(any(loom, shuttle)), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct EventArray(pub [EventWord; EVENT_WORDS_PER_PAGE]);
 
 impl Default for EventArray {
@@ -34,7 +34,7 @@ impl Default for EventArray {
 /// The hypervisor writes the heads and sets bits of `ready`; the guest clears them.
 #[derive(Debug, Default)]
 #[repr(C)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+#[cfg_attr(not(any(loom, shuttle)), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct ControlBlock {
     /// Bit *p*: the queue of priority *p* has got a new head.
     pub ready: AtomicU32,

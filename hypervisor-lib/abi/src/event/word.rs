@@ -47,7 +47,7 @@ pub struct EventWordValue {
 /// The cell an event word's value is in. Both sides change single bits of it, or the link by compare-and-exchange.
 #[derive(Debug, Default)]
 #[repr(transparent)]
-#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+#[cfg_attr(not(any(loom, shuttle)), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct EventWord(pub AtomicU32);
 
 impl EventWord {

@@ -14,6 +14,7 @@
 //! Everything in the guest's pages may be wrong. Links are never followed here; the tail is the host's own note; each loop
 //! has a bound.
 
+mod check;
 mod link;
 mod produce;
 mod set_up;
