@@ -103,8 +103,12 @@ impl<S: SharedInfo> EventAbi for TwoLevel<'_, S> {
     }
 
     fn begin(&self, info: &VcpuInfoOf<Self>, scan: &mut Scan) {
-        let left = scan.words | if scan.bits != 0 { 1 << scan.word } else { 0 };
-        scan.words = left | info.take_selector();
+        scan.words |= info.take_selector();
+        // A round that stopped within a word goes on there; what came to the word since has selected it again. Were the
+        // whole word visited again, rounds that stop early would never end while events of another vCPU wait in it.
+        if scan.bits != 0 {
+            return;
+        }
         scan.word = scan.next.0 / S::WORD_BITS;
         // The word of the last round is visited twice: its upper ports now, all of them when its turn comes.
         let from_next = u64::MAX << (scan.next.0 % S::WORD_BITS);

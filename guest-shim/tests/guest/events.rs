@@ -1,11 +1,14 @@
 //! Binding, masking, moving, priorities and turns.
 
+use std::num::NonZeroU32;
+
 use guest_shim::ChannelError;
 use guest_shim::EoiMode;
 use guest_shim::EventAbi;
 use guest_shim::Round;
 use guest_shim::Served;
 use guest_shim::SetUpError;
+use guest_shim::Throttle;
 use guest_shim::Time;
 use guest_shim::VcpuEvents;
 use guest_shim::Work;
@@ -16,6 +19,7 @@ use hypervisor_abi::event::FifoPriority;
 use hypervisor_lib::event::Binding;
 use parking_lot::RawMutex;
 
+use crate::machine::Apic;
 use crate::machine::Bitmaps;
 use crate::machine::Guest;
 use crate::machine::Machine;
@@ -199,7 +203,7 @@ with_both_abis! {
         let mut plan = set_up::<T, _>(&machine, V1);
         plan.info = machine.view(place.gfn.0, place.offset);
         plan.info_place = Some(place);
-        let mut vcpu = guest.bring_up(plan, &crate::machine::Apic(true)).unwrap();
+        let mut vcpu = guest.bring_up(plan, &Apic(true)).unwrap();
         let port = guest.bind_ipi(V1, EoiMode::Early).unwrap();
         guest.unmask(port).unwrap();
         guest.send(port).unwrap();
@@ -312,4 +316,33 @@ fn two_level_rounds_go_round_all_64_words() {
         let in_turn: Vec<u32> = (1..=64).map(|step| (last + step) % 64).collect();
         assert_eq!(round(&all), in_turn);
     }
+}
+
+/// A guest that takes one port a round, while two events wait for another vCPU in the word it looks at: the rounds ended
+/// never, because each found the word half visited and had all of it visited again.
+#[test]
+fn rounds_of_one_port_end_although_events_of_another_vcpu_wait_in_the_word() {
+    let machine = Machine::<RawMutex>::new(2, 63);
+    let guest = guest::<Bitmaps, _>(&machine, 64);
+    let mut plan = set_up::<Bitmaps, _>(&machine, V0);
+    plan.throttle = Throttle { budget: NonZeroU32::MIN, ..Throttle::default() };
+    let mut vcpu = guest.bring_up(plan, &Apic(true)).unwrap();
+    let mut other = bring_up::<Bitmaps, _>(&machine, &guest, V1);
+    let ports = [V1, V0, V1, V1, V0].map(|vcpu| guest.bind_ipi(vcpu, EoiMode::Early).unwrap());
+    for port in ports {
+        guest.unmask(port).unwrap();
+        guest.send(port).unwrap();
+    }
+    let mut taken = Vec::new();
+    let is_over = |_: &usize| {
+        let round = vcpu.handle(&guest, Time(0), |port| {
+            taken.push(port);
+            Served::Finished(Work::Done)
+        });
+        round.unwrap() == Round::Done
+    };
+    let rounds = (0..100).find(is_over).expect("the rounds end");
+    assert!(rounds <= 2 * ports.len(), "{rounds} rounds");
+    assert_eq!(taken, [ports[1], ports[4]]);
+    assert_eq!(take(&mut other, &guest), [ports[0], ports[2], ports[3]]);
 }
