@@ -6,7 +6,6 @@ use serde::Serialize;
 use vector_allocator::Assignment;
 use vector_allocator::Change;
 use vector_allocator::CpuSet;
-use vector_allocator::Owner;
 use vector_allocator::PlannedMove;
 use vector_allocator::SourceId;
 
@@ -122,13 +121,7 @@ fn pin(assignment: &Assignment, facts: &[SourceFacts], id: SourceId, from: &CpuS
 
 /// The vCPU that a source's owner handles it on.
 fn vcpu_of(facts: &[SourceFacts], id: SourceId) -> Option<VcpuRef> {
-    let source = facts.iter().find(|facts| facts.id() == id)?;
-    let is_owners = |owner: Owner, domain: u16| match owner {
-        Owner::System => false,
-        Owner::Dom0 => domain == 0,
-        Owner::Guest(id) => id.0 == domain,
-    };
-    source.bindings.iter().find(|binding| is_owners(source.owner, binding.domain.0))?.vcpu
+    facts.iter().find(|facts| facts.id() == id)?.owners_binding()?.vcpu
 }
 
 impl std::fmt::Display for Changed {
