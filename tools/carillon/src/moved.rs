@@ -79,11 +79,24 @@ impl Moved {
         }
     }
 
-    /// Writes it to a page.
-    pub(crate) fn show(&self, page: &mut Page, number: usize, steps: Steps) {
+    /// The command that carries it out, if it is one of Xen's tools.
+    pub(crate) fn command(&self) -> Option<&str> {
+        match &self.change {
+            Changed::Pin { command, .. } => command.as_deref(),
+            Changed::Revector { .. } => None,
+        }
+    }
+
+    /// Writes it to a page; `done_by` is the number of the move whose command carries this one out too.
+    pub(crate) fn show(&self, page: &mut Page, number: usize, done_by: Option<usize>, steps: Steps) {
         page.line(Tone::Good, &format!("{number:>3}. {}: {}", self.source, self.change));
         page.line(Tone::Plain, &format!("     {}", self.why));
-        if let Changed::Pin { vcpu: Some(vcpu), command: Some(command), also, .. } = &self.change {
+        if let (Some(earlier), Changed::Pin { vcpu: Some(vcpu), .. }) = (done_by, &self.change) {
+            page.line(
+                Tone::Plain,
+                &format!("     it follows {vcpu} too: the command of move {earlier} is all it takes"),
+            );
+        } else if let Changed::Pin { vcpu: Some(vcpu), command: Some(command), also, .. } = &self.change {
             page.line(Tone::Plain, &format!("     it follows {vcpu}: {command}"));
             if !also.is_empty() {
                 let names: Vec<String> = also.iter().map(ToString::to_string).collect();

@@ -171,6 +171,8 @@ fn a_pin_says_which_vcpu_it_pins_and_what_else_that_keeps_there() {
     }
     let page = says(&args, 0);
     assert!(page.contains("so do 68 acpi (dom0), B8 ioc0 (dom0): they are kept there too"), "{page}");
+    assert_eq!(page.matches("xl vcpu-pin 0 3 0").count(), 1, "one command pins a vCPU: {page}");
+    assert!(page.contains("it follows d0v3 too: the command of move 1 is all it takes"), "{page}");
 }
 
 #[test]
