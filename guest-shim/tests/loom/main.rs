@@ -9,6 +9,7 @@
 )]
 
 mod events;
+#[path = "../../../hypervisor-lib/tests/loom/lock.rs"]
 mod lock;
 #[path = "../guest/machine.rs"]
 #[expect(dead_code, reason = "the tests with real threads need more of it")]
