@@ -9,6 +9,8 @@
 )]
 
 mod events;
+#[path = "../guest/interrupts.rs"]
+mod interrupts;
 #[path = "../../../hypervisor-lib/tests/loom/lock.rs"]
 mod lock;
 #[path = "../guest/machine.rs"]

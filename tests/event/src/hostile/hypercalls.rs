@@ -171,7 +171,7 @@ fn other_call(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) {
             let ops = [physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V1, physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V2];
             run(&mut || door.physdev_op(ops[usize::from(op % 2)], &mut argument))
         }
-        5 => return physical_irq(world, caller, input),
+        5 => physical_irq(world, caller, input),
         // An operation that may not exist, with an argument that may be too short.
         _ => {
             let mut argument = vec![op; usize::from(input.below(32))];
@@ -183,7 +183,7 @@ fn other_call(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) {
 }
 
 /// An operation on physical IRQs; those that look for a free number look at all of them.
-fn physical_irq(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) {
+fn physical_irq(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) -> i64 {
     let (domid, pirq, kind) = (input.domain(), input.number().cast_signed(), i32::from(input.below(6)) - 1);
     let (op, mut argument) = match input.below(4) {
         0 => {
@@ -198,7 +198,7 @@ fn physical_irq(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) {
         2 => (physdev::PHYSDEVOP_UNMAP_PIRQ, bytes_of(&physdev::UnmapPirq { domid, pad: 0, pirq })),
         _ => (physdev::PHYSDEVOP_GET_FREE_PIRQ, bytes_of(&physdev::GetFreePirq { kind, pirq: 0 })),
     };
-    meter(world).run(Extent::AllPorts, || world.door(caller).physdev_op(op, &mut argument));
+    meter(world).run(Extent::AllPorts, || world.door(caller).physdev_op(op, &mut argument))
 }
 
 fn poll(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) {
