@@ -14,9 +14,12 @@
 //! Everything in the guest's pages may be wrong. Links are never followed here; the tail is the host's own note; each loop
 //! has a bound.
 
+mod cell;
 mod check;
 mod link;
 mod produce;
+#[cfg(all(test, not(loom)))]
+mod restless;
 mod set_up;
 
 use alloc::boxed::Box;
