@@ -90,6 +90,7 @@ impl Comparison {
         self.show_sources(page);
         self.show_waiting(page);
         self.show_exits(page);
+        self.show_event_channels(page);
         self.show_retention(page);
         self.show_scheduling(page);
         if !self.expect.is_empty() {
@@ -245,6 +246,25 @@ impl Comparison {
             [cause.into()].into_iter().chain(times.into_iter().map(|times| format::count(times).into())).collect()
         };
         page.table(&head, causes.into_iter().map(row).collect());
+    }
+
+    fn show_event_channels(&self, page: &mut Page) {
+        let mut rows = Vec::new();
+        for run in &self.runs {
+            let mut domains: Vec<_> = run.event_channels.iter().filter(|domain| domain.sent > 0).collect();
+            domains.sort_by_key(|domain| (domain.domain != Owner::Dom0.to_string(), std::cmp::Reverse(domain.sent)));
+            for domain in domains.into_iter().take(SHOWN / self.runs.len().max(1) + 1) {
+                let counts = [domain.sent, domain.coalesced, domain.upcalls, domain.kicks];
+                let names = [self.name(run), domain.domain.clone(), domain.abi.clone()];
+                let counts = counts.into_iter().map(format::count);
+                rows.push(names.into_iter().chain(counts).map(Piece::from).collect());
+            }
+        }
+        if !rows.is_empty() {
+            page.heading("Event channels");
+            page.table(&["run", "domain", "ABI", "sent", "merged", "upcalls", "kicks"], rows);
+            page.line(Tone::Faint, "  kicks: the hypervisor calls a vCPU once for each time its first event comes");
+        }
     }
 
     fn show_retention(&self, page: &mut Page) {

@@ -1,5 +1,6 @@
 //! From the source to the local APIC, and from the host to the vCPU.
 
+use hypervisor_abi::Port;
 use vector_allocator::CpuId;
 
 use crate::Cost;
@@ -12,12 +13,14 @@ use crate::Span;
 use crate::delivery::Arrival;
 use crate::delivery::Notice;
 use crate::delivery::Outcome;
+use crate::events::Sent;
 use crate::irq::MaskReason;
 use crate::irq::Side;
 use crate::lapic::Acceptance;
 use crate::out::Out;
 use crate::pcpu::Mode;
 use crate::source::Link;
+use crate::source::Route;
 use crate::timer::Alarm;
 use crate::timer::Ipi;
 use crate::trigger::Signal;
@@ -95,6 +98,7 @@ impl Machine {
         let outcome = delivery.post(Arrival {
             source,
             sources: &mut self.sources,
+            events: &mut self.events,
             vcpu: &mut self.vcpus[vcpu as usize],
             vendor: self.vendor,
         });
@@ -162,15 +166,34 @@ impl Machine {
         }
     }
 
-    /// The guest masks or unmasks the pin of a level-triggered source in its virtual IO-APIC. Sources of other kinds and
-    /// paths have no such pin; for them nothing happens.
+    /// The guest masks or unmasks a source: the port of an event, or the pin of a level-triggered source in its virtual
+    /// IO-APIC. It happens at once and costs nothing. Other sources have neither; for them nothing happens.
     pub fn set_guest_mask(&mut self, now: crate::Time, source: SourceIndex, mask: GuestMask, host: &mut impl Host) {
         let Some(entry) = self.sources.get_mut(source.0 as usize) else {
             return;
         };
+        if let (Route::EventChannel, Some(vcpu)) = (entry.route, entry.vcpu.get()) {
+            let port = entry.port;
+            return self.set_port_mask(VcpuIndex(vcpu), (source, port), mask, &mut Out::new(now, host));
+        }
         entry.is_guest_masked = mask == GuestMask::Masked;
         if mask == GuestMask::Unmasked && core::mem::take(&mut entry.is_held) {
             self.deliver(None, source, &mut Out::new(now, host));
+        }
+    }
+
+    fn set_port_mask<H: Host>(
+        &mut self,
+        vcpu: VcpuIndex,
+        (source, port): (SourceIndex, Port),
+        mask: GuestMask,
+        out: &mut Out<'_, H>,
+    ) {
+        let entry = &self.vcpus[vcpu.index()];
+        if let Some(own) = entry.events
+            && self.events.set_mask(own, port, mask) == Sent::Kicks
+        {
+            self.notify(None, vcpu, entry.residency.notice_of_event(), source, out);
         }
     }
 

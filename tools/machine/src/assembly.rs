@@ -19,6 +19,7 @@ use crate::SourceConfig;
 use crate::SourceIndex;
 use crate::Span;
 use crate::VcpuRef;
+use crate::events::Events;
 use crate::irq::Irq;
 use crate::irq::Masks;
 use crate::irq::Service;
@@ -30,7 +31,6 @@ use crate::sched::Scheduler;
 use crate::source::Link;
 use crate::source::Route;
 use crate::source::Source;
-use crate::source::SourceQueue;
 use crate::storm::StormGuard;
 use crate::trigger::Msi;
 use crate::trigger::Pin;
@@ -58,6 +58,7 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
         vcpus,
         sources: Vec::with_capacity(config.sources.len()),
         irqs: Vec::new(),
+        events: Events::new(config)?,
         slots: vec![Link::NONE; config.cpus as usize * 256],
         special: special(config)?,
         scheduler: Scheduler::new(&config.scheduler, config.cpus),
@@ -73,7 +74,20 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
         vcpu.vectors.shrink_to_fit();
     }
     machine.irqs.shrink_to_fit();
+    connect(&mut machine);
     Ok(machine)
+}
+
+/// Tells sources their ports, and vCPUs where they take events.
+fn connect(machine: &mut Machine) {
+    for (guest, port, source) in machine.events.ports() {
+        let source = &mut machine.sources[source.0 as usize];
+        source.port = port;
+        if let Some(vcpu) = source.vcpu.get() {
+            let vcpu = &mut machine.vcpus[vcpu as usize];
+            vcpu.events = Some(guest.vcpu(vcpu.name.vcpu));
+        }
+    }
 }
 
 fn special(config: &MachineConfig) -> Result<Special, ConfigError> {
@@ -112,7 +126,8 @@ fn vcpus(config: &MachineConfig, vcpu_of: &mut BTreeMap<(u16, u32), VcpuIndex>) 
                 left: Span(0),
                 load: vcpu.load,
                 load_left: Span(0),
-                events: SourceQueue::EMPTY,
+                events: None,
+                is_in_upcall: false,
                 apic: VirtualApic::new(),
                 descriptor: PostedDescriptor::new(),
                 vectors: Vec::new(),

@@ -12,10 +12,12 @@ use crate::Host;
 use crate::Machine;
 use crate::SourceIndex;
 use crate::Span;
+use crate::Time;
 use crate::VcpuLoad;
 use crate::boundary::Boundary;
 use crate::boundary::Event;
 use crate::boundary::InterruptFlag;
+use crate::events::EventVcpu;
 use crate::execution::Next;
 use crate::lapic::Acknowledged;
 use crate::out::Out;
@@ -41,6 +43,7 @@ impl Vcpu {
     /// Guests' handlers run behind interrupt gates, as Linux's do.
     const fn interrupt_flag(&self) -> InterruptFlag {
         match self.activity {
+            Activity::Load if self.is_in_upcall => InterruptFlag::Clear,
             Activity::Load => InterruptFlag::Set,
             Activity::Entry(_) | Activity::Handler(_) => InterruptFlag::Clear,
         }
@@ -124,16 +127,15 @@ impl Machine {
             Event::Delivered(vector) => {
                 self.pause(cpu, out.now);
                 if let Some(source) = self.vcpus[current.index()].source_of(vector) {
-                    self.begin_entry(current, source);
+                    self.begin_entry(current, source, Cost::IdtDelivery);
                 }
             }
         }
         Next::Look
     }
 
-    fn begin_entry(&mut self, vcpu: VcpuIndex, source: SourceIndex) {
-        let cost =
-            self.sources[source.0 as usize].route.delivery().map_or(Span(0), |path| self.costs.get(path.entry()));
+    fn begin_entry(&mut self, vcpu: VcpuIndex, source: SourceIndex, cost: Cost) {
+        let cost = self.costs.get(cost);
         let vcpu = &mut self.vcpus[vcpu.index()];
         vcpu.activity = Activity::Entry(source);
         vcpu.left = cost;
@@ -145,9 +147,8 @@ impl Machine {
         if self.cpus[cpu.index()].clock != Clock::Stopped || vcpu.activity != Activity::Load {
             return Next::Run;
         }
-        if let Some(source) = vcpu.events.pop(&mut self.sources) {
-            self.begin_entry(current, source);
-            return Next::Run;
+        if let (Some(own), true) = (vcpu.events, vcpu.has_events(&self.events)) {
+            return self.go_on_in_upcall(current, own, out.now);
         }
         if vcpu.load == VcpuLoad::Busy || vcpu.load_left.0 > 0 {
             return Next::Run;
@@ -155,6 +156,27 @@ impl Machine {
         self.exit(cpu, ExitCause::Halt, out);
         self.push(cpu, Work::Block, self.costs.get(Cost::Block), Gate::Open, None, out);
         Next::Look
+    }
+
+    /// One turn of a vCPU's upcall loop. Between the turns interrupts stay off.
+    fn go_on_in_upcall(&mut self, current: VcpuIndex, own: EventVcpu, now: Time) -> Next {
+        let vcpu = &mut self.vcpus[current.index()];
+        let cost = if core::mem::replace(&mut vcpu.is_in_upcall, true) {
+            Cost::NextEvent
+        } else {
+            self.events.enter(own);
+            Cost::Upcall
+        };
+        match self.events.take(own, now) {
+            Some(source) => {
+                self.begin_entry(current, source, cost);
+                Next::Run
+            }
+            None => {
+                vcpu.is_in_upcall = false;
+                Next::Look
+            }
+        }
     }
 
     /// What the guest did is over.
@@ -184,14 +206,18 @@ impl Machine {
         self.complete(source, out);
         let entry = &self.sources[source.0 as usize];
         let vectored = entry.route != Route::EventChannel;
-        let owed = entry.irq.get().is_some_and(|irq| self.irqs[irq as usize].ack != AckType::None);
+        let (irq, port) = (entry.irq.get(), entry.port);
         let eoi = entry.route.delivery().map(|path| self.costs.get(path.eoi()));
         let vcpu = &mut self.vcpus[current.index()];
+        let owed = match (vectored, vcpu.events) {
+            (false, Some(own)) => self.events.needs_eoi(own, port),
+            _ => irq.is_some_and(|irq| self.irqs[irq as usize].ack != AckType::None),
+        };
         vcpu.activity = Activity::Load;
         if vectored {
             vcpu.apic.eoi();
         }
-        let window = vectored && !vcpu.events.is_empty();
+        let window = vectored && vcpu.has_events(&self.events);
         if let (true, Some(cost)) = (owed, eoi) {
             self.exit(cpu, ExitCause::Eoi, out);
             self.push(cpu, Work::GuestEoi { source }, cost, Gate::Open, None, out);

@@ -2,7 +2,7 @@
 //!
 //! | path | waits in | a running vCPU is told by | a blocked one by |
 //! |---|---|---|---|
-//! | event channel | the event queue | event-check IPI, an exit | the scheduler |
+//! | event channel | the guest's pages | event-check IPI, an exit | the scheduler |
 //! | remapped | PIR or VIRR | notification or doorbell, no exit | the scheduler |
 //! | posted | PIR or VIRR | notification or doorbell, no exit | the wake-up vector |
 
@@ -16,6 +16,7 @@ use self::remapped::Remapped;
 use crate::Cost;
 use crate::SourceIndex;
 use crate::Vendor;
+use crate::events::Events;
 use crate::source::Route;
 use crate::source::Source;
 use crate::vcpu::Vcpu;
@@ -25,6 +26,7 @@ use crate::vcpu::Vcpu;
 pub(crate) struct Arrival<'a> {
     pub(crate) source: SourceIndex,
     pub(crate) sources: &'a mut [Source],
+    pub(crate) events: &'a mut Events,
     pub(crate) vcpu: &'a mut Vcpu,
     pub(crate) vendor: Vendor,
 }
@@ -59,9 +61,6 @@ pub(crate) enum Notice {
 pub(crate) trait Delivery {
     /// Makes the interrupt wait at its vCPU, and says how the vCPU hears of it.
     fn post(&self, arrival: Arrival<'_>) -> Outcome;
-
-    /// What the guest spends from the boundary where it takes the interrupt to its handler.
-    fn entry(&self) -> Cost;
 
     /// What an EOI costs that the host must see.
     fn eoi(&self) -> Cost;

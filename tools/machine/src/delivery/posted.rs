@@ -22,10 +22,6 @@ impl Delivery for Posted {
         post_vector(arrival)
     }
 
-    fn entry(&self) -> Cost {
-        Cost::IdtDelivery
-    }
-
     fn eoi(&self) -> Cost {
         Cost::EoiExit
     }
@@ -33,7 +29,7 @@ impl Delivery for Posted {
 
 /// Makes the source's guest vector wait, as a posting agent does.
 pub(super) fn post_vector(arrival: Arrival<'_>) -> Outcome {
-    let Arrival { source, sources, vcpu, vendor } = arrival;
+    let Arrival { source, sources, vcpu, vendor, .. } = arrival;
     let Some(vector) = sources[source.0 as usize].guest_vector else {
         return Outcome::Waits(Notice::None);
     };

@@ -22,10 +22,6 @@ impl Delivery for Remapped {
         }
     }
 
-    fn entry(&self) -> Cost {
-        Cost::IdtDelivery
-    }
-
     fn eoi(&self) -> Cost {
         Cost::EoiExit
     }

@@ -2,6 +2,7 @@
 
 mod conservation;
 mod entry;
+mod events;
 mod moves;
 mod paths;
 mod question;

@@ -48,6 +48,9 @@ const FLAT_CPUS: f64 = 8.0;
 /// Most vCPUs and most sources of a scenario.
 const MOST: usize = 1 << 20;
 
+const NO_EVENT: &str = "the hypervisor's own source is no event and has no priority: expected a domain";
+const NO_PRIORITIES: &str = "2-level event channels have no priorities: expected event_abi = \"fifo\" for its domain";
+
 /// A scenario ready to run.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -177,6 +180,10 @@ impl Scenario {
             (super::DomainKind::Pv, _) => DomainKind::Pv,
             (super::DomainKind::Hvm, _) => DomainKind::Hvm,
         };
+        let event_abi = match domain.event_abi {
+            super::EventAbi::Fifo => carillon_machine::EventAbi::Fifo,
+            super::EventAbi::TwoLevel => carillon_machine::EventAbi::TwoLevel,
+        };
         let mut vcpus = Vec::new();
         for vcpu in &domain.vcpus {
             let starts = Starts::new(vcpu, self.host.cpus);
@@ -189,7 +196,14 @@ impl Scenario {
                 });
             }
         }
-        Ok(DomainConfig { id, owner: owner(id), name: copy_of(&domain.name, domain.copies, copy), kind, vcpus })
+        Ok(DomainConfig {
+            id,
+            owner: owner(id),
+            name: copy_of(&domain.name, domain.copies, copy),
+            kind,
+            event_abi,
+            vcpus,
+        })
     }
 
     /// Writes the machine's sources, and gives back what each does and which hold vectors.
@@ -223,6 +237,7 @@ impl Scenario {
     fn source(&self, index: usize, source: &Source, copy: u32, machine: &MachineConfig) -> Result<SourceConfig, Fault> {
         let handler = self.handler(index, source, copy, machine)?;
         let start = handler.map_or(CpuId::BOOT, |(_, start)| start);
+        self.check_priority(index, source)?;
         let vector = source.vector.map(Vector::new).transpose();
         let vector = vector.map_err(|error| Place::Source(index, "vector").fault(error))?;
         let (kind, path) = path::choose(self.engine, index, source, handler.map(|(to, _)| to), machine)?;
@@ -235,6 +250,21 @@ impl Scenario {
             target: source.cpu.map_or(start, CpuId),
             path,
         })
+    }
+
+    /// A priority is in range, and its source's domain has priorities, whichever path the source takes now.
+    fn check_priority(&self, index: usize, source: &Source) -> Result<(), Fault> {
+        let Some(priority) = source.priority else { return Ok(()) };
+        let place = || Place::Source(index, "priority");
+        within(place(), "priority", priority.into(), 0.0..=15.0, "0 to 15")?;
+        let Some(domain) = source.domain else {
+            return Err(place().fault(What::Path { label: source.label.clone(), reason: NO_EVENT }));
+        };
+        let is_two_level = |written: &Domain| written.id == domain && written.event_abi == super::EventAbi::TwoLevel;
+        if self.domains.iter().any(is_two_level) {
+            return Err(place().fault(What::Path { label: source.label.clone(), reason: NO_PRIORITIES }));
+        }
+        Ok(())
     }
 
     /// Which vCPU handles a source, and where it starts.
@@ -281,7 +311,9 @@ impl Scenario {
             ConfigError::DomainTwice(domain)
             | ConfigError::DomainOwner { domain, .. }
             | ConfigError::VcpuStart { domain, .. }
-            | ConfigError::EmptyPeriod { domain, .. } => {
+            | ConfigError::EmptyPeriod { domain, .. }
+            | ConfigError::EventPorts { domain, .. }
+            | ConfigError::Events { domain: Some(domain), .. } => {
                 let holds = |written: &Domain| {
                     let ids = u32::from(written.id)..u32::from(written.id) + written.copies;
                     ids.contains(&u32::from(domain.0))
@@ -290,6 +322,8 @@ impl Scenario {
             }
             ConfigError::NoVectorFor(_) => Place::Host("layout"),
             ConfigError::NoSlice | ConfigError::NullShared(_) => Place::Host("scheduler"),
+            ConfigError::SoftwareEvents(_) => Place::Top("source"),
+            ConfigError::TooManyEventDomains(_) | ConfigError::Events { domain: None, .. } => Place::Top("domain"),
             ConfigError::Cpus(_) | ConfigError::Host(_) | ConfigError::TooMany(_) => Place::Host("cpus"),
         }
     }
