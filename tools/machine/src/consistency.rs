@@ -1,5 +1,6 @@
 //! Whether a configuration can be a machine at all.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -171,7 +172,7 @@ pub enum ConfigError {
         domain: Option<DomainId>,
         /// Why not.
         #[source]
-        fault: EventFault,
+        fault: Box<EventFault>,
     },
     /// The CPUs cannot be addressed as the model says.
     #[error(transparent)]

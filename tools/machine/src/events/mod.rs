@@ -147,11 +147,11 @@ impl Events {
     /// More ports, vCPUs or domains than there can be.
     pub(crate) fn new(config: &MachineConfig) -> Result<Self, ConfigError> {
         let plans = plan::plan(config)?;
-        let backend_fault = |fault| ConfigError::Events { domain: None, fault };
+        let backend_fault = |fault| ConfigError::Events { domain: None, fault: Box::new(fault) };
         let mut xen = Xen::new(plan::software_ports(&plans)).map_err(|fault| backend_fault(fault.into()))?;
         xen.start_backend().map_err(|fault| backend_fault(fault.into()))?;
         for plan in &plans {
-            let fault = |fault: EventFault| ConfigError::Events { domain: Some(plan.domain), fault };
+            let fault = |fault| ConfigError::Events { domain: Some(plan.domain), fault: Box::new(fault) };
             let kind = match plan.kind {
                 DomainKind::Pv => hypervisor_lib::fabric::DomainKind::Pv,
                 DomainKind::Hvm => hypervisor_lib::fabric::DomainKind::Hvm,
@@ -161,7 +161,7 @@ impl Events {
         let mut guests = Vec::with_capacity(plans.len());
         let sides = Sides::try_new(xen, |xen| {
             let bring_up = |(id, plan): (XenId, &plan::GuestPlan)| {
-                let fault = |fault| ConfigError::Events { domain: Some(plan.domain), fault };
+                let fault = |fault| ConfigError::Events { domain: Some(plan.domain), fault: Box::new(fault) };
                 let (guest, channels) = Guest::bring_up(xen, id, plan, config).map_err(fault)?;
                 let (domain, abi) = (plan.domain, plan.abi);
                 let summary = EventDomain { domain, abi, sent: 0, coalesced: 0, upcalls: 0, kicks: 0 };
