@@ -84,8 +84,11 @@ fn fifo_priorities_change_the_order_in_which_events_are_taken_and_bitmaps_know_n
 #[test]
 fn a_vcpu_is_called_exactly_once_for_each_time_its_first_event_comes() {
     for kind in [DomainKind::Pv, DomainKind::Hvm] {
-        for abi in [EventAbi::Fifo, EventAbi::TwoLevel] {
-            let mut run = Run::new(&host(kind, abi, VcpuLoad::Busy, &[7; 8]));
+        // In one queue and in several: each queue announces its own first event, and the vCPU is called for one of them.
+        let cases =
+            [(EventAbi::TwoLevel, [7; 8]), (EventAbi::Fifo, [7; 8]), (EventAbi::Fifo, [15, 7, 7, 3, 0, 9, 3, 1])];
+        for (abi, priorities) in cases {
+            let mut run = Run::new(&host(kind, abi, VcpuLoad::Busy, &priorities));
             run.until(MILLISECOND);
             for burst in 1..=3 {
                 for source in 0..8 {
