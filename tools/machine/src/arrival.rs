@@ -1,6 +1,5 @@
 //! From the source to the local APIC, and from the host to the vCPU.
 
-use hypervisor_abi::Port;
 use vector_allocator::CpuId;
 
 use crate::Cost;
@@ -13,6 +12,7 @@ use crate::Span;
 use crate::delivery::Arrival;
 use crate::delivery::Notice;
 use crate::delivery::Outcome;
+use crate::events::Channel;
 use crate::events::Sent;
 use crate::irq::MaskReason;
 use crate::irq::Side;
@@ -92,12 +92,9 @@ impl Machine {
     /// Makes an interrupt wait at its vCPU and tells it. `from` is the CPU whose host code does it; none for a device.
     pub(crate) fn deliver<H: Host>(&mut self, from: Option<CpuId>, source: SourceIndex, out: &mut Out<'_, H>) {
         let entry = &self.sources[source.0 as usize];
-        let (Some(delivery), Some(vcpu)) = (entry.route.delivery(), entry.vcpu.get()) else {
-            return;
-        };
-        let outcome = delivery.post(Arrival {
-            source,
-            sources: &mut self.sources,
+        let Some(vcpu) = entry.vcpu.get() else { return };
+        let outcome = entry.route.post(Arrival {
+            entry,
             events: &mut self.events,
             vcpu: &mut self.vcpus[vcpu as usize],
             vendor: self.vendor,
@@ -173,8 +170,8 @@ impl Machine {
             return;
         };
         if let (Route::EventChannel, Some(vcpu)) = (entry.route, entry.vcpu.get()) {
-            let port = entry.port;
-            return self.set_port_mask(VcpuIndex(vcpu), (source, port), mask, &mut Out::new(now, host));
+            let channel = entry.channel;
+            return self.set_port_mask(VcpuIndex(vcpu), (source, channel), mask, &mut Out::new(now, host));
         }
         entry.is_guest_masked = mask == GuestMask::Masked;
         if mask == GuestMask::Unmasked && core::mem::take(&mut entry.is_held) {
@@ -185,13 +182,13 @@ impl Machine {
     fn set_port_mask<H: Host>(
         &mut self,
         vcpu: VcpuIndex,
-        (source, port): (SourceIndex, Port),
+        (source, channel): (SourceIndex, Channel),
         mask: GuestMask,
         out: &mut Out<'_, H>,
     ) {
         let entry = &self.vcpus[vcpu.index()];
         if let Some(own) = entry.events
-            && self.events.set_mask(own, port, mask) == Sent::Kicks
+            && self.events.set_mask(own, channel, mask) == Sent::Kicks
         {
             self.notify(None, vcpu, entry.residency.notice_of_event(), source, out);
         }

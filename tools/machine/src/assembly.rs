@@ -19,6 +19,7 @@ use crate::SourceConfig;
 use crate::SourceIndex;
 use crate::Span;
 use crate::VcpuRef;
+use crate::events::Connection;
 use crate::events::Events;
 use crate::irq::Irq;
 use crate::irq::Masks;
@@ -51,6 +52,7 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
     crate::consistency::check(config)?;
     let mut vcpu_of = BTreeMap::new();
     let vcpus = vcpus(config, &mut vcpu_of);
+    let (events, connections) = Events::new(config)?;
     let mut machine = Machine {
         vendor: config.vendor,
         costs: config.costs.clone(),
@@ -58,7 +60,7 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
         vcpus,
         sources: Vec::with_capacity(config.sources.len()),
         irqs: Vec::new(),
-        events: Events::new(config)?,
+        events,
         slots: vec![Link::NONE; config.cpus as usize * 256],
         special: special(config)?,
         scheduler: Scheduler::new(&config.scheduler, config.cpus),
@@ -74,15 +76,15 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
         vcpu.vectors.shrink_to_fit();
     }
     machine.irqs.shrink_to_fit();
-    connect(&mut machine);
+    connect(&mut machine, connections);
     Ok(machine)
 }
 
-/// Tells sources their ports, and vCPUs where they take events.
-fn connect(machine: &mut Machine) {
-    for (guest, port, source) in machine.events.ports() {
+/// Tells sources their channels, and vCPUs where they take events.
+fn connect(machine: &mut Machine, connections: Vec<Connection>) {
+    for Connection { source, guest, channel } in connections {
         let source = &mut machine.sources[source.0 as usize];
-        source.port = port;
+        source.channel = channel;
         if let Some(vcpu) = source.vcpu.get() {
             let vcpu = &mut machine.vcpus[vcpu as usize];
             vcpu.events = Some(guest.vcpu(vcpu.name.vcpu));

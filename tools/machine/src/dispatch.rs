@@ -201,7 +201,7 @@ impl Machine {
         if let (Route::EventChannel, Some(vcpu)) = (entry.route, entry.vcpu.get())
             && let Some(own) = self.vcpus[vcpu as usize].events
         {
-            self.events.end(own, entry.port);
+            self.events.end(own, entry.channel);
         }
         let (Some(irq), true) = (entry.irq.get(), core::mem::take(&mut entry.owes_eoi)) else {
             return;

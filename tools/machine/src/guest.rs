@@ -206,11 +206,11 @@ impl Machine {
         self.complete(source, out);
         let entry = &self.sources[source.0 as usize];
         let vectored = entry.route != Route::EventChannel;
-        let (irq, port) = (entry.irq.get(), entry.port);
-        let eoi = entry.route.delivery().map(|path| self.costs.get(path.eoi()));
+        let (irq, channel) = (entry.irq.get(), entry.channel);
+        let eoi = entry.route.eoi().map(|cost| self.costs.get(cost));
         let vcpu = &mut self.vcpus[current.index()];
         let owed = match (vectored, vcpu.events) {
-            (false, Some(own)) => self.events.needs_eoi(own, port),
+            (false, Some(own)) => self.events.needs_eoi(own, channel),
             _ => irq.is_some_and(|irq| self.irqs[irq as usize].ack != AckType::None),
         };
         vcpu.activity = Activity::Load;

@@ -140,7 +140,7 @@ impl Machine {
             let vcpu = source.vcpu.get().map(|vcpu| &self.vcpus[vcpu as usize]);
             let Some((vcpu, own)) = vcpu.and_then(|vcpu| Some((vcpu, vcpu.events?))) else { continue };
             let is_lost = source.route == Route::EventChannel
-                && self.events.is_deliverable(own, source.port)
+                && self.events.is_deliverable(own, source.channel)
                 && !vcpu.has_events(&self.events);
             hold(!is_lost, "its event waits and its vCPU is not called: source", index)?;
         }

@@ -1,10 +1,10 @@
 //! An interrupt source as its domain sees it (Xen: pirq and event channel), a few words each.
 
-use hypervisor_abi::Port;
 use vector_allocator::Vector;
 
 use crate::SourceIndex;
 use crate::Span;
+use crate::events::Channel;
 
 /// A table index, or none: four bytes where an `Option` would take eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub(crate) struct Source {
     pub(crate) irq: Link,
     /// The next in the queue it waits in.
     next: Link,
-    /// Its port, for event channels; else 0.
-    pub(crate) port: Port,
+    /// Its port and who sends to it, for event channels.
+    pub(crate) channel: Channel,
     /// The next source on the same line.
     pub(crate) sharer: Link,
     /// The vector in the guest's numbering, for vectored paths.
@@ -70,7 +70,7 @@ impl Source {
             vcpu,
             irq: Link::NONE,
             next: Link::NONE,
-            port: Port(0),
+            channel: Channel::NONE,
             sharer: Link::NONE,
             guest_vector: None,
             route,

@@ -13,18 +13,15 @@ use crate::vcpu::Residency;
 pub(super) struct EventChannel;
 
 impl Delivery for EventChannel {
-    fn post(&self, arrival: Arrival<'_>) -> Outcome {
-        let Arrival { source, sources, events, vcpu, .. } = arrival;
+    const EOI: Cost = Cost::EoiHypercall;
+
+    fn post(Arrival { entry, events, vcpu, .. }: Arrival<'_>) -> Outcome {
         let Some(own) = vcpu.events else { return Outcome::Waits(Notice::None) };
-        match events.send(own, sources[source.0 as usize].port) {
+        match events.send(own, entry.channel) {
             Sent::Absorbed => Outcome::Merged,
             Sent::Waits => Outcome::Waits(Notice::None),
             Sent::Kicks => Outcome::Waits(vcpu.residency.notice_of_event()),
         }
-    }
-
-    fn eoi(&self) -> Cost {
-        Cost::EoiHypercall
     }
 }
 

@@ -14,7 +14,6 @@ use self::event_channel::EventChannel;
 use self::posted::Posted;
 use self::remapped::Remapped;
 use crate::Cost;
-use crate::SourceIndex;
 use crate::Vendor;
 use crate::events::Events;
 use crate::source::Route;
@@ -24,8 +23,8 @@ use crate::vcpu::Vcpu;
 /// An interrupt on its way to a vCPU.
 #[derive(Debug)]
 pub(crate) struct Arrival<'a> {
-    pub(crate) source: SourceIndex,
-    pub(crate) sources: &'a mut [Source],
+    /// Its source.
+    pub(crate) entry: &'a Source,
     pub(crate) events: &'a mut Events,
     pub(crate) vcpu: &'a mut Vcpu,
     pub(crate) vendor: Vendor,
@@ -58,22 +57,32 @@ pub(crate) enum Notice {
 }
 
 /// One way to deliver.
-pub(crate) trait Delivery {
-    /// Makes the interrupt wait at its vCPU, and says how the vCPU hears of it.
-    fn post(&self, arrival: Arrival<'_>) -> Outcome;
-
+trait Delivery {
     /// What an EOI costs that the host must see.
-    fn eoi(&self) -> Cost;
+    const EOI: Cost;
+
+    /// Makes the interrupt wait at its vCPU, and says how the vCPU hears of it.
+    fn post(arrival: Arrival<'_>) -> Outcome;
 }
 
 impl Route {
-    /// The delivery of a route that leads to a vCPU.
-    pub(crate) fn delivery(self) -> Option<&'static dyn Delivery> {
+    /// Makes an interrupt wait at the vCPU where this route leads. What the hypervisor handles waits nowhere.
+    pub(crate) fn post(self, arrival: Arrival<'_>) -> Outcome {
+        match self {
+            Self::Uninterruptible | Self::Interruptible => Outcome::Waits(Notice::None),
+            Self::EventChannel => EventChannel::post(arrival),
+            Self::Remapped => Remapped::post(arrival),
+            Self::Posted => Posted::post(arrival),
+        }
+    }
+
+    /// What an EOI costs that the host must see; `None` where a route does not lead to a vCPU.
+    pub(crate) const fn eoi(self) -> Option<Cost> {
         match self {
             Self::Uninterruptible | Self::Interruptible => None,
-            Self::EventChannel => Some(&EventChannel),
-            Self::Remapped => Some(&Remapped),
-            Self::Posted => Some(&Posted),
+            Self::EventChannel => Some(EventChannel::EOI),
+            Self::Remapped => Some(Remapped::EOI),
+            Self::Posted => Some(Posted::EOI),
         }
     }
 }

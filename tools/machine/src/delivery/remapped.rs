@@ -14,15 +14,13 @@ use crate::vcpu::Residency;
 pub(super) struct Remapped;
 
 impl Delivery for Remapped {
-    fn post(&self, arrival: Arrival<'_>) -> Outcome {
+    const EOI: Cost = Cost::EoiExit;
+
+    fn post(arrival: Arrival<'_>) -> Outcome {
         let residency = arrival.vcpu.residency;
         match post_vector(arrival) {
             Outcome::Waits(_) if residency == Residency::Blocked => Outcome::Waits(Notice::Wake),
             other => other,
         }
-    }
-
-    fn eoi(&self) -> Cost {
-        Cost::EoiExit
     }
 }

@@ -1,6 +1,5 @@
 //! The guests' side: guest-shim's event channels on a domain's pages, in either ABI.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
@@ -35,7 +34,7 @@ use super::Channel;
 use super::EventFault;
 use super::Sender;
 use super::door::Door;
-use super::pages::Pages;
+use super::memory::Pages;
 use super::plan::GuestPlan;
 use super::plan::Line;
 use super::plan::PortPlan;
@@ -79,24 +78,24 @@ macro_rules! on_side {
 }
 
 impl<'a> Guest<'a> {
-    /// Brings a guest up and connects its ports; also tells whose each is and who sends to it, port 1 first.
+    /// Brings a guest up and connects its ports, port 1 first.
     pub(super) fn bring_up(
         xen: &'a Xen,
         id: DomainId,
         plan: &GuestPlan,
         config: &MachineConfig,
-    ) -> Result<(Self, Box<[Channel]>), EventFault> {
+    ) -> Result<(Self, Vec<Channel>), EventFault> {
         let Some(pages) = xen.pages(id) else { return Err(EventFault::NoMemory) };
         let door = Door { xen, domain: id };
         Ok(match plan.abi {
             EventAbi::Fifo => {
-                let channels = EventChannels::new(Fifo::new(pages.arrays()), door, &pages.records);
+                let channels = EventChannels::new(Fifo::new(pages.arrays), door, pages.records);
                 let control = |vcpu| pages.control(vcpu).map(|(block, place)| ControlPage { block, place });
                 let (side, channels) = Side::new(channels, pages, (plan, config), control)?;
                 (Self::Fifo(side), channels)
             }
             EventAbi::TwoLevel => {
-                let channels = EventChannels::new(TwoLevel::new(&pages.shared), door, &pages.records);
+                let channels = EventChannels::new(TwoLevel::new(pages.shared), door, pages.records);
                 let (side, channels) = Side::new(channels, pages, (plan, config), |_| Some(()))?;
                 (Self::TwoLevel(side), channels)
             }
@@ -145,10 +144,10 @@ impl<'a> Guest<'a> {
 impl<'a, A: guest_shim::EventAbi<Shared = SharedInfo64>> Side<'a, A> {
     fn new(
         channels: EventChannels<'a, A, Door<'a>>,
-        pages: &'a Pages,
+        pages: Pages<'a>,
         (plan, config): (&GuestPlan, &MachineConfig),
         pages_of: impl Fn(VcpuId) -> Option<A::Pages>,
-    ) -> Result<(Self, Box<[Channel]>), EventFault> {
+    ) -> Result<(Self, Vec<Channel>), EventFault> {
         let upcall = match plan.kind {
             // Its callback is an address and comes by its own hypercall (CALLBACKOP_register).
             DomainKind::Pv => Upcall::Callback(CallbackVia::None),
@@ -169,8 +168,7 @@ impl<'a, A: guest_shim::EventAbi<Shared = SharedInfo64>> Side<'a, A> {
             None => PirqEois::by_call(),
         };
         let mut side = Self { channels, vcpus, eois };
-        let opened = plan.ports(config).map(|port| Ok(Channel { source: port.source, sender: side.open(&port)? }));
-        let opened = opened.collect::<Result<_, EventFault>>()?;
+        let opened = plan.ports(config).map(|port| side.open(&port)).collect::<Result<_, EventFault>>()?;
         // A block that is registered announces everything, so that nothing is lost: there is nothing yet.
         for vcpu in (0..plan.vcpus).map(VcpuId) {
             while side.take(vcpu, Time(0)).is_some() {}
@@ -178,9 +176,9 @@ impl<'a, A: guest_shim::EventAbi<Shared = SharedInfo64>> Side<'a, A> {
         Ok((side, opened))
     }
 
-    /// Binds and unmasks the next port; tells who sends to it. Its events end before its handler runs, as Linux's edge
+    /// Binds and unmasks the next port. Its events end before its handler runs, as Linux's edge
     /// interrupts do: the next one may come meanwhile.
-    fn open(&self, plan: &PortPlan) -> Result<Sender, EventFault> {
+    fn open(&self, plan: &PortPlan) -> Result<Channel, EventFault> {
         let Door { xen, domain } = *self.channels.hypercalls();
         let (port, sender) = match plan.line {
             Line::Pirq { number, ack } => {
@@ -189,19 +187,19 @@ impl<'a, A: guest_shim::EventAbi<Shared = SharedInfo64>> Side<'a, A> {
                 if let Some(domain) = xen.domain(domain) {
                     domain.set_pirq_needs_eoi(xen, number, need);
                 }
-                (port, Sender::Pirq(number))
+                (port, Sender::pirq(number))
             }
             Line::Software => {
                 let port = self.channels.offer(BACKEND, plan.vcpu, EoiMode::Early)?;
                 let backend = xen.domain(BACKEND).ok_or(EventFault::NoMemory)?;
-                (port, Sender::Backend(backend.bind_interdomain(xen, domain, port)?))
+                (port, Sender::backend(backend.bind_interdomain(xen, domain, port)?))
             }
         };
         if plan.priority != FifoPriority::DEFAULT {
             self.channels.set_priority(port, plan.priority)?;
         }
         self.channels.unmask(port)?;
-        Ok(sender)
+        Ok(Channel { port, sender })
     }
 
     fn take(&mut self, vcpu: VcpuId, now: Time) -> Option<Port> {

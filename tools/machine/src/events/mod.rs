@@ -11,12 +11,13 @@
 
 mod door;
 mod guest;
-mod pages;
+mod memory;
 mod plan;
 mod xen;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::iter;
 
 use hypervisor_abi::DomainId as XenId;
 use hypervisor_abi::Port;
@@ -27,8 +28,12 @@ use self_cell::self_cell;
 use vector_allocator::DomainId;
 
 use self::guest::Guest;
-use self::pages::Pages;
+use self::memory::Extent;
+use self::memory::Memory;
+use self::memory::NoMemory;
+use self::plan::GuestPlan;
 use self::xen::BACKEND;
+use self::xen::BACKEND_EXTENT;
 use self::xen::Xen;
 use crate::ConfigError;
 use crate::DomainKind;
@@ -64,33 +69,49 @@ type Guests<'a> = Vec<Guest<'a>>;
 struct Known {
     id: XenId,
     kind: DomainKind,
-    /// Port 1 first.
-    channels: Box<[Channel]>,
+    /// Whose each port is, port 1 first.
+    sources: Box<[SourceIndex]>,
     summary: EventDomain,
 }
 
-/// One port: whose it is, and who sends to it.
-#[derive(Clone, Copy, Debug)]
-struct Channel {
-    source: SourceIndex,
+/// A port, and who sends to it. Its source keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Channel {
+    port: Port,
     sender: Sender,
 }
 
+/// Who sends to a port, in four bytes: there may be a hundred thousand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sender(u32);
+
 /// Who sends to a port.
-#[derive(Clone, Copy, Debug)]
-enum Sender {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SenderKind {
     /// The hypervisor, when this physical IRQ of the domain has happened.
     Pirq(u32),
     /// The backend, from this port of its own.
     Backend(Port),
 }
 
-/// A vCPU that takes events: of which guest, counted from 0, and which.
+/// A source with its channel, and the guest that handles it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection {
+    pub(crate) source: SourceIndex,
+    pub(crate) guest: GuestIndex,
+    pub(crate) channel: Channel,
+}
+
+/// A vCPU that takes events: of which guest, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EventVcpu {
-    guest: usize,
+    guest: GuestIndex,
     vcpu: VcpuId,
 }
+
+/// A guest, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GuestIndex(u16);
 
 /// What became of an event that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,46 +161,37 @@ pub enum EventFault {
     NoMemory,
 }
 
+impl From<NoMemory> for EventFault {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
+    }
+}
+
 impl Events {
-    /// Sets up the event channels of every domain that has a source for them; nothing is pending.
+    /// Sets up the event channels of every domain that has a source for them; nothing is pending. Also gives the sources'
+    /// channels.
     ///
     /// # Errors
     /// More ports, vCPUs or domains than there can be.
-    pub(crate) fn new(config: &MachineConfig) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: &MachineConfig) -> Result<(Self, Vec<Connection>), ConfigError> {
         let plans = plan::plan(config)?;
-        let backend_fault = |fault| ConfigError::Events { domain: None, fault: Box::new(fault) };
-        let mut xen = Xen::new(plan::software_ports(&plans)).map_err(|fault| backend_fault(fault.into()))?;
-        xen.start_backend().map_err(|fault| backend_fault(fault.into()))?;
-        for plan in &plans {
-            let fault = |fault| ConfigError::Events { domain: Some(plan.domain), fault: Box::new(fault) };
-            let kind = match plan.kind {
-                DomainKind::Pv => hypervisor_lib::fabric::DomainKind::Pv,
-                DomainKind::Hvm => hypervisor_lib::fabric::DomainKind::Hvm,
-            };
-            xen.add(kind, plan.extent(), Pages::new(plan.extent())).map_err(|error| fault(error.into()))?;
-        }
+        let xen = start_xen(&plans)?;
         let mut guests = Vec::with_capacity(plans.len());
+        let mut connections = Vec::with_capacity(plans.iter().map(GuestPlan::port_count).sum());
         let sides = Sides::try_new(xen, |xen| {
-            let bring_up = |(id, plan): (XenId, &plan::GuestPlan)| {
+            let bring_up = |((id, plan), guest): ((XenId, &GuestPlan), u16)| {
                 let fault = |fault| ConfigError::Events { domain: Some(plan.domain), fault: Box::new(fault) };
-                let (guest, channels) = Guest::bring_up(xen, id, plan, config).map_err(fault)?;
-                let (domain, abi) = (plan.domain, plan.abi);
-                let summary = EventDomain { domain, abi, sent: 0, coalesced: 0, upcalls: 0, kicks: 0 };
-                guests.push(Known { id, kind: plan.kind, channels, summary });
-                Ok(guest)
+                let (side, channels) = Guest::bring_up(xen, id, plan, config).map_err(fault)?;
+                let connect = |(source, channel)| Connection { source, guest: GuestIndex(guest), channel };
+                connections.extend(plan.sources().zip(channels).map(connect));
+                guests.push(Known::new(id, plan));
+                Ok(side)
             };
-            xen.guests().zip(&plans).map(bring_up).collect::<Result<Guests<'_>, ConfigError>>()
+            xen.guests().zip(&plans).zip(0..).map(bring_up).collect::<Result<Guests<'_>, ConfigError>>()
         })?;
         // Being brought up is no event.
         sides.borrow_owner().take_kicks();
-        Ok(Self { sides, guests })
-    }
-
-    /// Every port with its source and the guest it belongs to.
-    pub(crate) fn ports(&self) -> impl Iterator<Item = (GuestIndex, Port, SourceIndex)> + '_ {
-        self.guests.iter().enumerate().flat_map(|(guest, known)| {
-            (1..).map(Port).zip(&known.channels).map(move |(port, channel)| (GuestIndex(guest), port, channel.source))
-        })
+        Ok((Self { sides, guests }, connections))
     }
 
     /// What each domain's events came to.
@@ -188,14 +200,13 @@ impl Events {
     }
 
     /// Sends an event to a vCPU's port.
-    pub(crate) fn send(&mut self, to: EventVcpu, port: Port) -> Sent {
-        let known = &mut self.guests[to.guest];
-        let sender = known.sender(port);
+    pub(crate) fn send(&mut self, to: EventVcpu, channel: Channel) -> Sent {
+        let known = &mut self.guests[to.guest.index()];
         let sent = self.sides.with_dependent(|xen, guests| {
-            let was_pending = guests[to.guest].is_pending(port);
-            match sender {
-                Sender::Pirq(pirq) => xen.domain(known.id).expect("it was added").send_pirq(xen, pirq),
-                Sender::Backend(own) => {
+            let was_pending = guests[to.guest.index()].is_pending(channel.port);
+            match channel.sender.kind() {
+                SenderKind::Pirq(pirq) => xen.domain(known.id).expect("it was added").send_pirq(xen, pirq),
+                SenderKind::Backend(own) => {
                     let backend = xen.domain(BACKEND).expect("it was added first");
                     backend.send(xen, own).expect("the port is connected and never closed");
                 }
@@ -214,9 +225,9 @@ impl Events {
 
     /// Whether a vCPU's upcall is due: a level, looked at whenever it could take it.
     pub(crate) fn is_due(&self, at: EventVcpu) -> bool {
-        let known = &self.guests[at.guest];
+        let known = &self.guests[at.guest.index()];
         self.sides.with_dependent(|xen, guests| match known.kind {
-            DomainKind::Pv => guests[at.guest].is_upcall_pending(at.vcpu),
+            DomainKind::Pv => guests[at.guest.index()].is_upcall_pending(at.vcpu),
             DomainKind::Hvm => {
                 xen.domain(known.id).is_some_and(|domain| domain.callback_vector(xen, at.vcpu).is_some())
             }
@@ -225,46 +236,46 @@ impl Events {
 
     /// A vCPU enters its upcall.
     pub(crate) fn enter(&mut self, at: EventVcpu) {
-        self.guests[at.guest].summary.upcalls += 1;
+        self.guests[at.guest.index()].summary.upcalls += 1;
     }
 
     /// The next source whose event a vCPU takes in its upcall; `None` when the upcall is over.
     pub(crate) fn take(&mut self, at: EventVcpu, now: Time) -> Option<SourceIndex> {
-        let port = self.sides.with_dependent_mut(|_, guests| guests[at.guest].take(at.vcpu, now))?;
-        Some(self.guests[at.guest].channel(port).source)
+        let port = self.sides.with_dependent_mut(|_, guests| guests[at.guest.index()].take(at.vcpu, now))?;
+        Some(self.guests[at.guest.index()].sources[port.index() - 1])
     }
 
     /// Whether the end of a port's interrupt is to be told the hypervisor.
-    pub(crate) fn needs_eoi(&self, at: EventVcpu, port: Port) -> bool {
-        match self.guests[at.guest].sender(port) {
-            Sender::Pirq(pirq) => self.sides.with_dependent(|_, guests| guests[at.guest].needs_eoi(pirq)),
-            Sender::Backend(_) => false,
+    pub(crate) fn needs_eoi(&self, at: EventVcpu, channel: Channel) -> bool {
+        match channel.sender.kind() {
+            SenderKind::Pirq(pirq) => self.sides.with_dependent(|_, guests| guests[at.guest.index()].needs_eoi(pirq)),
+            SenderKind::Backend(_) => false,
         }
     }
 
     /// Tells the hypervisor the end of a port's interrupt.
-    pub(crate) fn end(&mut self, at: EventVcpu, port: Port) {
-        if let Sender::Pirq(pirq) = self.guests[at.guest].sender(port) {
-            let ended = self.sides.with_dependent(|_, guests| guests[at.guest].end_pirq(pirq));
+    pub(crate) fn end(&mut self, at: EventVcpu, channel: Channel) {
+        if let SenderKind::Pirq(pirq) = channel.sender.kind() {
+            let ended = self.sides.with_dependent(|_, guests| guests[at.guest.index()].end_pirq(pirq));
             ended.expect("the physical IRQ is bound for good");
         }
     }
 
     /// The guest masks or unmasks a port. What waited behind the mask may call the vCPU.
-    pub(crate) fn set_mask(&mut self, at: EventVcpu, port: Port, mask: GuestMask) -> Sent {
+    pub(crate) fn set_mask(&mut self, at: EventVcpu, channel: Channel, mask: GuestMask) -> Sent {
         let kicks = self.sides.with_dependent(|xen, guests| {
-            guests[at.guest].set_mask(port, mask).expect("the port is bound for good");
+            guests[at.guest.index()].set_mask(channel.port, mask).expect("the port is bound for good");
             xen.take_kicks()
         });
-        self.guests[at.guest].summary.kicks += u64::from(kicks);
+        self.guests[at.guest.index()].summary.kicks += u64::from(kicks);
         if kicks == 0 { Sent::Waits } else { Sent::Kicks }
     }
 
     /// Whether a port has an event that its vCPU has to take.
-    pub(crate) fn is_deliverable(&self, at: EventVcpu, port: Port) -> bool {
+    pub(crate) fn is_deliverable(&self, at: EventVcpu, channel: Channel) -> bool {
         self.sides.with_dependent(|_, guests| {
-            let guest = &guests[at.guest];
-            guest.is_pending(port) && !guest.is_masked(port)
+            let guest = &guests[at.guest.index()];
+            guest.is_pending(channel.port) && !guest.is_masked(channel.port)
         })
     }
 
@@ -275,23 +286,63 @@ impl Events {
     }
 }
 
-/// A guest, counted from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct GuestIndex(usize);
+/// The hypervisor with its domains, none of which has a port yet.
+fn start_xen(plans: &[GuestPlan]) -> Result<Xen, ConfigError> {
+    let fault = |domain, fault| ConfigError::Events { domain, fault: Box::new(fault) };
+    let extents: Vec<Extent> = iter::once(BACKEND_EXTENT).chain(plans.iter().map(GuestPlan::extent)).collect();
+    let memory = Memory::new(&extents).map_err(|error| fault(None, error.into()))?;
+    let mut xen = Xen::new(memory, plan::software_ports(plans)).map_err(|error| fault(None, error.into()))?;
+    xen.start_backend().map_err(|error| fault(None, error.into()))?;
+    for plan in plans {
+        let kind = match plan.kind {
+            DomainKind::Pv => hypervisor_lib::fabric::DomainKind::Pv,
+            DomainKind::Hvm => hypervisor_lib::fabric::DomainKind::Hvm,
+        };
+        xen.add(kind, plan.extent()).map_err(|error| fault(Some(plan.domain), error.into()))?;
+    }
+    Ok(xen)
+}
 
 impl GuestIndex {
     /// One of its vCPUs.
     pub(crate) const fn vcpu(self, number: u32) -> EventVcpu {
-        EventVcpu { guest: self.0, vcpu: VcpuId(number) }
+        EventVcpu { guest: self, vcpu: VcpuId(number) }
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.0)
     }
 }
 
 impl Known {
-    fn channel(&self, port: Port) -> Channel {
-        self.channels[port.index() - 1]
+    fn new(id: XenId, plan: &GuestPlan) -> Self {
+        let (domain, abi) = (plan.domain, plan.abi);
+        let summary = EventDomain { domain, abi, sent: 0, coalesced: 0, upcalls: 0, kicks: 0 };
+        Self { id, kind: plan.kind, sources: plan.sources().collect(), summary }
+    }
+}
+
+impl Channel {
+    /// That of a source that is no event.
+    pub(crate) const NONE: Self = Self { port: Port(0), sender: Sender(0) };
+}
+
+impl Sender {
+    /// The bit that tells a port of the backend from a physical IRQ; both numbers are far below it.
+    const BACKEND: u32 = 1 << 31;
+
+    const fn pirq(number: u32) -> Self {
+        Self(number)
     }
 
-    fn sender(&self, port: Port) -> Sender {
-        self.channel(port).sender
+    const fn backend(port: Port) -> Self {
+        Self(port.0 | Self::BACKEND)
+    }
+
+    const fn kind(self) -> SenderKind {
+        match self.0 & Self::BACKEND {
+            0 => SenderKind::Pirq(self.0),
+            _ => SenderKind::Backend(Port(self.0 & !Self::BACKEND)),
+        }
     }
 }

@@ -11,7 +11,7 @@ use hypervisor_lib::event::MAX_VCPUS;
 use vector_allocator::AckType;
 use vector_allocator::DomainId;
 
-use super::pages::Extent;
+use super::memory::Extent;
 use crate::ConfigError;
 use crate::DomainKind;
 use crate::EventAbi;
@@ -36,7 +36,6 @@ pub(super) struct GuestPlan {
 /// What a port is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PortPlan {
-    pub(super) source: SourceIndex,
     pub(super) vcpu: VcpuId,
     pub(super) priority: FifoPriority,
     pub(super) line: Line,
@@ -57,6 +56,16 @@ impl GuestPlan {
         Extent { abi: self.abi, vcpus: self.vcpus, ports: count(&self.sources), pirqs: self.pirqs }
     }
 
+    /// How many ports it has.
+    pub(super) fn port_count(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// Whose its ports are, port 1 first.
+    pub(super) fn sources(&self) -> impl Iterator<Item = SourceIndex> + '_ {
+        self.sources.iter().copied()
+    }
+
     /// What its ports are for, port 1 first.
     pub(super) fn ports<'c>(&'c self, config: &'c MachineConfig) -> impl Iterator<Item = PortPlan> + 'c {
         let mut pirqs = 0..;
@@ -67,7 +76,7 @@ impl GuestPlan {
                 Some(_) => Line::Pirq { number: pirqs.next()?, ack: source.kind.ack_type(config.ioapic_ack) },
                 None => Line::Software,
             };
-            Some(PortPlan { source: *index, vcpu: VcpuId(to.vcpu), priority, line })
+            Some(PortPlan { vcpu: VcpuId(to.vcpu), priority, line })
         })
     }
 }

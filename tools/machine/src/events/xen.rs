@@ -25,9 +25,10 @@ use hypervisor_lib::event::VirqHandlers;
 use hypervisor_lib::event::WordSize;
 use hypervisor_lib::fabric::DomainKind;
 
-use super::pages::Extent;
-use super::pages::Pages;
-use super::pages::SHARED_INFO_GFN;
+use super::memory::Extent;
+use super::memory::Memory;
+use super::memory::Pages;
+use super::memory::SHARED_INFO_GFN;
 use crate::EventAbi;
 
 /// The lock of the machine's event channels. One thread drives the machine, so it is never waited for.
@@ -42,27 +43,25 @@ pub(super) const BACKEND: DomainId = DomainId(0);
 pub(super) struct Xen {
     /// By number, the backend first.
     domains: Vec<Domain<Lock>>,
-    pages: Vec<Pages>,
+    memory: Memory,
     handlers: VirqHandlers,
-    /// Calls of guests' vCPUs since the last look.
+    /// Calls of guests' vCPUs since the last look. One thread drives the machine, so counting is a load and a store.
     kicks: AtomicU32,
 }
 
+/// What the backend needs: it takes no events, so its ports need no event words.
+pub(super) const BACKEND_EXTENT: Extent = Extent { abi: EventAbi::Fifo, vcpus: 1, ports: 0, pirqs: 0 };
+
 impl Xen {
     /// No domain but the backend, which will have so many ports.
-    pub(super) fn new(backend_ports: u32) -> Result<Self, DomainError> {
-        let mut xen = Self {
-            domains: Vec::new(),
-            pages: Vec::new(),
-            handlers: VirqHandlers::new(BACKEND),
-            kicks: AtomicU32::new(0),
-        };
-        let extent = Extent { abi: EventAbi::Fifo, vcpus: 1, ports: 0, pirqs: 0 };
-        xen.add(DomainKind::Pv, Extent { ports: backend_ports, ..extent }, Pages::new(extent))?;
+    pub(super) fn new(memory: Memory, backend_ports: u32) -> Result<Self, DomainError> {
+        let (handlers, kicks) = (VirqHandlers::new(BACKEND), AtomicU32::new(0));
+        let mut xen = Self { domains: Vec::new(), memory, handlers, kicks };
+        xen.add(DomainKind::Pv, Extent { ports: backend_ports, ..BACKEND_EXTENT })?;
         Ok(xen)
     }
 
-    /// Gives the backend the FIFO ABI, which has ports for all. It takes no events, so it needs no event words.
+    /// Gives the backend the FIFO ABI, which has ports for all.
     pub(super) fn start_backend(&self) -> Result<(), EventError> {
         let Some((_, place)) = self.pages(BACKEND).and_then(|pages| pages.control(VcpuId(0))) else { return Ok(()) };
         let place = GuestPlace { gfn: place.gfn.0, offset: place.offset };
@@ -70,9 +69,8 @@ impl Xen {
     }
 
     /// Adds a domain under the next number.
-    pub(super) fn add(&mut self, kind: DomainKind, extent: Extent, pages: Pages) -> Result<(), DomainError> {
+    pub(super) fn add(&mut self, kind: DomainKind, extent: Extent) -> Result<(), DomainError> {
         let id = DomainId(u16::try_from(self.domains.len()).unwrap_or(u16::MAX));
-        self.pages.push(pages);
         let config = DomainConfig {
             id,
             kind,
@@ -93,35 +91,30 @@ impl Xen {
         (1..).map(DomainId).take(self.domains.len().saturating_sub(1))
     }
 
-    pub(super) fn pages(&self, id: DomainId) -> Option<&Pages> {
-        self.pages.get(usize::from(id.0))
+    pub(super) fn pages(&self, id: DomainId) -> Option<Pages<'_>> {
+        self.memory.of(id)
     }
 
     /// How often guests' vCPUs were called since the last look.
     pub(super) fn take_kicks(&self) -> u32 {
-        self.kicks.swap(0, Ordering::Relaxed)
+        let kicks = self.kicks.load(Ordering::Relaxed);
+        self.kicks.store(0, Ordering::Relaxed);
+        kicks
     }
 }
 
-/// A handle is a domain's number, and above it one more than a structure's among those of its layout.
-fn handle(domain: DomainId, index: usize) -> Option<NonZeroU64> {
-    NonZeroU64::new((u64::try_from(index).ok()? + 1) << 16 | u64::from(domain.0))
-}
-
+/// A handle is one more than a structure's number among all of its layout.
 impl GuestMemory for Xen {
     fn pin<T: Shared>(&self, domain: DomainId, place: GuestPlace) -> Result<Pinned<T>, PinError> {
-        let index = self.pages(domain).and_then(|pages| pages.index::<T>(place));
-        let number = index.and_then(|index| handle(domain, index));
-        number.map(Pinned::new).ok_or(PinError::NotMemory { domain, place })
+        let index = self.memory.index::<T>(domain, place).and_then(|index| u64::try_from(index + 1).ok());
+        index.and_then(NonZeroU64::new).map(Pinned::new).ok_or(PinError::NotMemory { domain, place })
     }
 
     fn unpin<T: Shared>(&self, _: Pinned<T>) {}
 
+    #[inline]
     fn get<T: Shared>(&self, pinned: Pinned<T>) -> Option<&T> {
-        let number = pinned.number().get();
-        let [low, high, ..] = number.to_le_bytes();
-        let index = usize::try_from((number >> 16).checked_sub(1)?).ok()?;
-        self.pages(DomainId(u16::from_le_bytes([low, high])))?.get(index)
+        self.memory.get(usize::try_from(pinned.number().get() - 1).ok()?)
     }
 }
 
@@ -142,7 +135,7 @@ impl Host for Xen {
         if let Action::Kick { domain, .. } = action
             && domain != BACKEND
         {
-            self.kicks.fetch_add(1, Ordering::Relaxed);
+            self.kicks.store(self.kicks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     }
 
