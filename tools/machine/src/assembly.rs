@@ -53,18 +53,19 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
     let mut vcpu_of = BTreeMap::new();
     let vcpus = vcpus(config, &mut vcpu_of);
     let (events, connections) = Events::new(config)?;
+    let irqs = config.sources.iter().filter(|source| source.vector.is_some()).count();
     let mut machine = Machine {
         vendor: config.vendor,
         costs: config.costs.clone(),
         cpus: vec![Cpu::new(); config.cpus as usize],
         vcpus,
         sources: Vec::with_capacity(config.sources.len()),
-        irqs: Vec::new(),
+        irqs: Vec::with_capacity(irqs),
         events,
         slots: vec![Link::NONE; config.cpus as usize * 256],
         special: special(config)?,
         scheduler: Scheduler::new(&config.scheduler, config.cpus),
-        arbiter: Arbiter::new(config)?,
+        arbiter: Arbiter::new(config, irqs)?,
         throttled: Vec::new(),
     };
     let mut irq_of = BTreeMap::new();

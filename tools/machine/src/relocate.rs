@@ -85,11 +85,12 @@ struct Tenant {
 }
 
 impl Arbiter {
-    pub(crate) fn new(config: &MachineConfig) -> Result<Self, HostError> {
+    /// The arbiter of a machine with at most so many interrupts.
+    pub(crate) fn new(config: &MachineConfig, irqs: usize) -> Result<Self, HostError> {
         let online = CpuSet::first_n(config.cpus);
         let (layout, model) = (config.layout.clone(), config.model);
         let vectors = VectorAllocator::new(layout, model, config.cpus, &online, config.policy, config.ioapic_ack)?;
-        Ok(Self { vectors, model, tenants: Vec::new() })
+        Ok(Self { vectors, model, tenants: Vec::with_capacity(irqs) })
     }
 
     /// The CPUs on which a vector sent to `cpu` is taken.
