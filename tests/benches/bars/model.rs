@@ -4,6 +4,7 @@
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::Fact;
 use carillon_machine::FifoPriority;
@@ -161,7 +162,15 @@ const HARDWARE: DomainId = DomainId(2);
 fn domain(id: DomainId, kind: DomainKind) -> DomainConfig {
     let vcpu = |cpu| VcpuConfig { affinity: CpuSet::single(cpu), start: cpu, load: VcpuLoad::Idle };
     let vcpus = (0..CPUS).map(|cpu| vcpu(CpuId(cpu))).collect();
-    DomainConfig { id, owner: Owner::Guest(id), name: String::new(), kind, event_abi: EventAbi::Fifo, vcpus }
+    DomainConfig {
+        id,
+        owner: Owner::Guest(id),
+        name: String::new(),
+        kind,
+        event_abi: EventAbi::Fifo,
+        software_eoi: EoiMode::Early,
+        vcpus,
+    }
 }
 
 /// By turns: an edge and a level on an event channel, a remapped edge, and one of the hypervisor's own on which others nest.

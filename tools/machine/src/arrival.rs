@@ -105,7 +105,7 @@ impl Machine {
         }
     }
 
-    fn notify<H: Host>(
+    pub(crate) fn notify<H: Host>(
         &mut self,
         from: Option<CpuId>,
         vcpu: VcpuIndex,

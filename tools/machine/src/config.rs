@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use guest_shim::EoiMode;
 use hypervisor_abi::event::FIFO_CHANNELS;
 use hypervisor_abi::event::FifoPriority;
 use hypervisor_abi::shared_info::TWO_LEVEL_CHANNELS_64;
@@ -87,6 +88,8 @@ pub struct DomainConfig {
     pub kind: DomainKind,
     /// How it and the hypervisor share what is pending.
     pub event_abi: EventAbi,
+    /// When the events end that software sends it. Those of physical interrupts end early.
+    pub software_eoi: EoiMode,
     /// Its vCPUs.
     pub vcpus: Vec<VcpuConfig>,
 }

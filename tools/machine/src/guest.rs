@@ -17,7 +17,9 @@ use crate::VcpuLoad;
 use crate::boundary::Boundary;
 use crate::boundary::Event;
 use crate::boundary::InterruptFlag;
+use crate::events::Ending;
 use crate::events::EventVcpu;
+use crate::events::Sent;
 use crate::execution::Next;
 use crate::lapic::Acknowledged;
 use crate::out::Out;
@@ -204,26 +206,51 @@ impl Machine {
     /// The guest's handler returns, and ends its interrupt.
     fn handled<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, source: SourceIndex, out: &mut Out<'_, H>) {
         self.complete(source, out);
-        let entry = &self.sources[source.0 as usize];
-        let vectored = entry.route != Route::EventChannel;
-        let (irq, channel) = (entry.irq.get(), entry.channel);
-        let eoi = entry.route.eoi().map(|cost| self.costs.get(cost));
         let vcpu = &mut self.vcpus[current.index()];
-        let owed = match (vectored, vcpu.events) {
-            (false, Some(own)) => self.events.needs_eoi(own, channel),
-            _ => irq.is_some_and(|irq| self.irqs[irq as usize].ack != AckType::None),
-        };
         vcpu.activity = Activity::Load;
-        if vectored {
-            vcpu.apic.eoi();
+        match (self.sources[source.0 as usize].route, vcpu.events) {
+            (Route::EventChannel, Some(own)) => self.end_event(cpu, own, source, out),
+            _ => self.end_vector(cpu, current, source, out),
         }
-        let window = vectored && vcpu.has_events(&self.events);
-        if let (true, Some(cost)) = (owed, eoi) {
+    }
+
+    fn end_event<H: Host>(&mut self, cpu: CpuId, own: EventVcpu, source: SourceIndex, out: &mut Out<'_, H>) {
+        let work = match self.events.finish(own, self.sources[source.0 as usize].channel, out.now) {
+            Ending::Unseen => return,
+            Ending::Owed => Work::GuestEoi { source },
+            Ending::Asked => Work::Acknowledge,
+            Ending::Delayed(until) => {
+                out.observe(Fact::EoiDelayed { source, until });
+                return out.at(until, Alarm::DelayedEoi { source: source.0 });
+            }
+        };
+        self.exit(cpu, ExitCause::Eoi, out);
+        self.push(cpu, work, self.costs.get(Cost::EoiHypercall), Gate::Open, None, out);
+    }
+
+    fn end_vector<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, source: SourceIndex, out: &mut Out<'_, H>) {
+        let entry = &self.sources[source.0 as usize];
+        let is_owed = entry.irq.get().is_some_and(|irq| self.irqs[irq as usize].ack != AckType::None);
+        let vcpu = &mut self.vcpus[current.index()];
+        vcpu.apic.eoi();
+        let has_events = vcpu.has_events(&self.events);
+        if is_owed {
             self.exit(cpu, ExitCause::Eoi, out);
-            self.push(cpu, Work::GuestEoi { source }, cost, Gate::Open, None, out);
-        } else if window {
+            self.push(cpu, Work::GuestEoi { source }, self.costs.get(Cost::EoiExit), Gate::Open, None, out);
+        } else if has_events {
             self.exit(cpu, ExitCause::InterruptWindow, out);
             self.push(cpu, Work::Window, self.costs.get(Cost::WindowExit), Gate::Open, None, out);
+        }
+    }
+
+    /// A guest's timer goes off, and it ends the events it has put off until now. What its timer costs is not counted.
+    pub(crate) fn end_delayed<H: Host>(&mut self, source: SourceIndex, out: &mut Out<'_, H>) {
+        let Some(vcpu) = self.sources.get(source.0 as usize).and_then(|entry| entry.vcpu.get()) else { return };
+        let entry = &self.vcpus[vcpu as usize];
+        if let Some(own) = entry.events
+            && self.events.end_delayed(own, out.now) == Sent::Kicks
+        {
+            self.notify(None, VcpuIndex(vcpu), entry.residency.notice_of_event(), source, out);
         }
     }
 }

@@ -141,4 +141,5 @@ pub use virtual_apic::PostedDescriptor;
 pub use virtual_apic::Recognition;
 pub use virtual_apic::VirtualApic;
 
+pub use guest_shim::EoiMode;
 pub use hypervisor_abi::event::FifoPriority;

@@ -113,6 +113,7 @@ impl Machine {
             Alarm::Resend { irq } => self.resend(irq, out),
             Alarm::Unthrottle => self.unthrottle(out),
             Alarm::Slice { cpu, generation } => self.slice_over(CpuId(cpu), generation, out),
+            Alarm::DelayedEoi { source } => self.end_delayed(SourceIndex(source), out),
             Alarm::LoadWake { vcpu } => self.load_wakes(crate::vcpu::VcpuIndex(vcpu), out),
         }
     }

@@ -7,6 +7,7 @@ use std::fs;
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::Fact;
 use carillon_machine::FifoPriority;
@@ -82,6 +83,7 @@ fn domains() -> Vec<DomainConfig> {
             name: format!("d{domain}"),
             kind: DomainKind::Pv,
             event_abi: EventAbi::Fifo,
+            software_eoi: EoiMode::Early,
             vcpus: (0..VCPUS_EACH)
                 .map(|vcpu| VcpuConfig {
                     affinity: CpuSet::first_n(CPUS),

@@ -253,6 +253,7 @@ fn domain(host: &HostSnapshot, activity: &Activity, id: DomainId, online: &CpuSe
         name: host.domain_name(id).map_or_else(|| id.to_string(), str::to_owned),
         kind: if is_hvm { DomainKind::Hvm } else { DomainKind::Pv },
         event_abi: EventAbi::default(),
+        late_eoi: false,
         copies: 1,
         vcpus: vcpus(host, activity, id, online),
     }

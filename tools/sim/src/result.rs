@@ -155,6 +155,9 @@ pub struct EventTraffic {
     pub upcalls: u64,
     /// How often the hypervisor called a vCPU: once for each time its first event came.
     pub kicks: u64,
+    /// How many events the guest took for part of a storm and put off the end of.
+    #[serde(default)]
+    pub delayed: u64,
 }
 
 /// One source's in-service retention.

@@ -3,6 +3,7 @@
 //! A [`Scenario`] is plain data, read from a file, shipped with the program or built from a recorded host. It is checked
 //! and turned into a machine by [`Scenario::setup`].
 
+mod channels;
 pub(crate) mod fault;
 mod layout;
 mod lease;
@@ -208,6 +209,10 @@ pub struct Domain {
     /// How it and the hypervisor share which events are pending.
     #[serde(default, skip_serializing_if = "EventAbi::is_default")]
     pub event_abi: EventAbi,
+    /// Whether the events that software sends it end only when their handlers are done (late EOI), and later still in a
+    /// storm.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub late_eoi: bool,
     /// How many like it, numbered from [`id`](Self::id) on.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub copies: u32,
@@ -472,6 +477,11 @@ fn first_seed() -> u64 {
 
 fn once() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

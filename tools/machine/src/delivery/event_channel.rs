@@ -4,7 +4,6 @@ use super::Arrival;
 use super::Delivery;
 use super::Notice;
 use super::Outcome;
-use crate::Cost;
 use crate::events::Sent;
 use crate::vcpu::Residency;
 
@@ -13,8 +12,6 @@ use crate::vcpu::Residency;
 pub(super) struct EventChannel;
 
 impl Delivery for EventChannel {
-    const EOI: Cost = Cost::EoiHypercall;
-
     fn post(Arrival { entry, events, vcpu, .. }: Arrival<'_>) -> Outcome {
         let Some(own) = vcpu.events else { return Outcome::Waits(Notice::None) };
         match events.send(own, entry.channel) {

@@ -13,7 +13,6 @@ mod remapped;
 use self::event_channel::EventChannel;
 use self::posted::Posted;
 use self::remapped::Remapped;
-use crate::Cost;
 use crate::Vendor;
 use crate::events::Events;
 use crate::source::Route;
@@ -58,9 +57,6 @@ pub(crate) enum Notice {
 
 /// One way to deliver.
 trait Delivery {
-    /// What an EOI costs that the host must see.
-    const EOI: Cost;
-
     /// Makes the interrupt wait at its vCPU, and says how the vCPU hears of it.
     fn post(arrival: Arrival<'_>) -> Outcome;
 }
@@ -73,16 +69,6 @@ impl Route {
             Self::EventChannel => EventChannel::post(arrival),
             Self::Remapped => Remapped::post(arrival),
             Self::Posted => Posted::post(arrival),
-        }
-    }
-
-    /// What an EOI costs that the host must see; `None` where a route does not lead to a vCPU.
-    pub(crate) const fn eoi(self) -> Option<Cost> {
-        match self {
-            Self::Uninterruptible | Self::Interruptible => None,
-            Self::EventChannel => Some(EventChannel::EOI),
-            Self::Remapped => Some(Remapped::EOI),
-            Self::Posted => Some(Posted::EOI),
         }
     }
 }

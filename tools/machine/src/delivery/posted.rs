@@ -7,7 +7,6 @@ use super::Arrival;
 use super::Delivery;
 use super::Notice;
 use super::Outcome;
-use crate::Cost;
 use crate::Vendor;
 use crate::vcpu::Residency;
 use crate::vcpu::Vcpu;
@@ -18,8 +17,6 @@ use crate::virtual_apic::PostedBit;
 pub(super) struct Posted;
 
 impl Delivery for Posted {
-    const EOI: Cost = Cost::EoiExit;
-
     fn post(arrival: Arrival<'_>) -> Outcome {
         post_vector(arrival)
     }

@@ -6,7 +6,6 @@ use super::Delivery;
 use super::Notice;
 use super::Outcome;
 use super::posted::post_vector;
-use crate::Cost;
 use crate::vcpu::Residency;
 
 /// Delivery by remapping and injection.
@@ -14,8 +13,6 @@ use crate::vcpu::Residency;
 pub(super) struct Remapped;
 
 impl Delivery for Remapped {
-    const EOI: Cost = Cost::EoiExit;
-
     fn post(arrival: Arrival<'_>) -> Outcome {
         let residency = arrival.vcpu.residency;
         match post_vector(arrival) {

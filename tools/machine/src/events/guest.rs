@@ -5,6 +5,7 @@ use core::num::NonZeroU32;
 
 use guest_shim::ChannelError;
 use guest_shim::ControlPage;
+use guest_shim::Eoi;
 use guest_shim::EoiMode;
 use guest_shim::EventChannels;
 use guest_shim::Fifo;
@@ -122,6 +123,16 @@ impl<'a> Guest<'a> {
         on_side!(self, side => side.take(vcpu, now))
     }
 
+    /// The handler of a late port's event is done.
+    pub(super) fn finish(&mut self, vcpu: VcpuId, port: Port, now: Time) -> Eoi {
+        on_side!(self, side => side.finish(vcpu, port, now))
+    }
+
+    /// Ends what a vCPU has put off until now.
+    pub(super) fn end_delayed(&mut self, vcpu: VcpuId, now: Time) {
+        on_side!(self, side => side.end_delayed(vcpu, now));
+    }
+
     /// Masks or unmasks a port.
     pub(super) fn set_mask(&self, port: Port, mask: GuestMask) -> Result<(), ChannelError> {
         on_side!(self, side => match mask {
@@ -171,13 +182,15 @@ impl<'a, A: guest_shim::EventAbi<Shared = SharedInfo64>> Side<'a, A> {
         let opened = plan.ports(config).map(|port| side.open(&port)).collect::<Result<_, EventFault>>()?;
         // A block that is registered announces everything, so that nothing is lost: there is nothing yet.
         for vcpu in (0..plan.vcpus).map(VcpuId) {
-            while side.take(vcpu, Time(0)).is_some() {}
+            while let Some(port) = side.take(vcpu, Time(0)) {
+                side.finish(vcpu, port, Time(0));
+            }
         }
         Ok((side, opened))
     }
 
-    /// Binds and unmasks the next port. Its events end before its handler runs, as Linux's edge
-    /// interrupts do: the next one may come meanwhile.
+    /// Binds and unmasks the next port. Events of physical IRQs end before their handler runs, as Linux's edge interrupts
+    /// do: the next one may come meanwhile.
     fn open(&self, plan: &PortPlan) -> Result<Channel, EventFault> {
         let Door { xen, domain } = *self.channels.hypercalls();
         let (port, sender) = match plan.line {
@@ -189,10 +202,10 @@ impl<'a, A: guest_shim::EventAbi<Shared = SharedInfo64>> Side<'a, A> {
                 }
                 (port, Sender::pirq(number))
             }
-            Line::Software => {
-                let port = self.channels.offer(BACKEND, plan.vcpu, EoiMode::Early)?;
+            Line::Software(eoi) => {
+                let port = self.channels.offer(BACKEND, plan.vcpu, eoi)?;
                 let backend = xen.domain(BACKEND).ok_or(EventFault::NoMemory)?;
-                (port, Sender::backend(backend.bind_interdomain(xen, domain, port)?))
+                (port, Sender::backend(backend.bind_interdomain(xen, domain, port)?, eoi))
             }
         };
         if plan.priority != FifoPriority::DEFAULT {
@@ -207,18 +220,33 @@ impl<'a, A: guest_shim::EventAbi<Shared = SharedInfo64>> Side<'a, A> {
         let now = guest_shim::Time(now.0);
         let mut taken = None;
         loop {
+            // The machine says when a late event's handler is done; an early one has ended already.
             let turn = events.handle(&self.channels, now, |port| {
                 taken = Some(port);
-                Served::Finished(Work::Done)
+                Served::Unfinished
             });
-            // A port whose event is gone takes a turn too. No early event needs a hypercall that could be refused.
-            match turn {
-                Ok(Round::More) if taken.is_none() => {}
-                Ok(Round::More | Round::Done) | Err(_) => return taken,
+            // A port whose event is gone takes a turn too.
+            if taken.is_some() || turn.expect(NEVER_REFUSED) == Round::Done {
+                return taken;
             }
         }
     }
+
+    fn finish(&mut self, vcpu: VcpuId, port: Port, now: Time) -> Eoi {
+        let Some(events) = self.vcpus.get_mut(vcpu.index()) else { return Eoi::NotAwaited };
+        events.eoi(&self.channels, port, guest_shim::Time(now.0), Work::Done).expect(NEVER_REFUSED)
+    }
+
+    fn end_delayed(&mut self, vcpu: VcpuId, now: Time) {
+        if let Some(events) = self.vcpus.get_mut(vcpu.index()) {
+            // The machine has a timer for each event that was put off.
+            events.end_due(&self.channels, guest_shim::Time(now.0)).expect(NEVER_REFUSED);
+        }
+    }
 }
+
+/// Why a port can always be unmasked.
+const NEVER_REFUSED: &str = "ports are bound for good, and the hypervisor refuses nothing of theirs";
 
 /// Guests' local APICs are on from the start.
 struct Enabled;

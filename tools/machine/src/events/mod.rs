@@ -19,6 +19,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::iter;
 
+use guest_shim::Eoi;
+use guest_shim::EoiMode;
 use hypervisor_abi::DomainId as XenId;
 use hypervisor_abi::Port;
 use hypervisor_abi::VcpuId;
@@ -90,8 +92,8 @@ struct Sender(u32);
 enum SenderKind {
     /// The hypervisor, when this physical IRQ of the domain has happened.
     Pirq(u32),
-    /// The backend, from this port of its own.
-    Backend(Port),
+    /// The backend, from this port of its own; the events end so.
+    Backend(Port, EoiMode),
 }
 
 /// A source with its channel, and the guest that handles it.
@@ -124,6 +126,19 @@ pub(crate) enum Sent {
     Kicks,
 }
 
+/// How the interrupt of a port ends, after its handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It has ended, unseen by the hypervisor.
+    Unseen,
+    /// The guest must tell the hypervisor: [`Events::end`].
+    Owed,
+    /// It has ended, and the guest has asked the hypervisor to look for an event that came to the masked port meanwhile.
+    Asked,
+    /// It ends then: [`Events::end_delayed`].
+    Delayed(Time),
+}
+
 /// A domain's events since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventDomain {
@@ -139,6 +154,8 @@ pub struct EventDomain {
     pub upcalls: u64,
     /// How often a vCPU was called: once for each time its first event came.
     pub kicks: u64,
+    /// How many events the guest took for part of a storm, and ended late.
+    pub delayed: u64,
 }
 
 /// A domain's event channels could not be set up.
@@ -206,7 +223,7 @@ impl Events {
             let was_pending = guests[to.guest.index()].is_pending(channel.port);
             match channel.sender.kind() {
                 SenderKind::Pirq(pirq) => xen.domain(known.id).expect("it was added").send_pirq(xen, pirq),
-                SenderKind::Backend(own) => {
+                SenderKind::Backend(own, _) => {
                     let backend = xen.domain(BACKEND).expect("it was added first");
                     backend.send(xen, own).expect("the port is connected and never closed");
                 }
@@ -241,16 +258,37 @@ impl Events {
 
     /// The next source whose event a vCPU takes in its upcall; `None` when the upcall is over.
     pub(crate) fn take(&mut self, at: EventVcpu, now: Time) -> Option<SourceIndex> {
-        let port = self.sides.with_dependent_mut(|_, guests| guests[at.guest.index()].take(at.vcpu, now))?;
+        let port = self.change(at, |guest| guest.take(at.vcpu, now)).0?;
         Some(self.guests[at.guest.index()].sources[port.index() - 1])
     }
 
-    /// Whether the end of a port's interrupt is to be told the hypervisor.
-    pub(crate) fn needs_eoi(&self, at: EventVcpu, channel: Channel) -> bool {
+    /// The handler of a port's interrupt is done.
+    pub(crate) fn finish(&mut self, at: EventVcpu, channel: Channel, now: Time) -> Ending {
         match channel.sender.kind() {
-            SenderKind::Pirq(pirq) => self.sides.with_dependent(|_, guests| guests[at.guest.index()].needs_eoi(pirq)),
-            SenderKind::Backend(_) => false,
+            SenderKind::Pirq(pirq) => {
+                let is_owed = self.sides.with_dependent(|_, guests| guests[at.guest.index()].needs_eoi(pirq));
+                if is_owed { Ending::Owed } else { Ending::Unseen }
+            }
+            SenderKind::Backend(_, EoiMode::Early) => Ending::Unseen,
+            SenderKind::Backend(_, EoiMode::Late) => {
+                // The guest clears the mask by itself unless an event waits behind it.
+                let (ending, _) = self.change(at, |guest| {
+                    let is_awaited = guest.is_pending(channel.port);
+                    match guest.finish(at.vcpu, channel.port, now) {
+                        Eoi::Delayed { until } => Ending::Delayed(Time(until.0)),
+                        Eoi::Ended if is_awaited => Ending::Asked,
+                        Eoi::Ended | Eoi::NotAwaited => Ending::Unseen,
+                    }
+                });
+                self.guests[at.guest.index()].summary.delayed += u64::from(matches!(ending, Ending::Delayed(_)));
+                ending
+            }
         }
+    }
+
+    /// Ends what a vCPU has put off until now. An event that waited for it may call the vCPU.
+    pub(crate) fn end_delayed(&mut self, at: EventVcpu, now: Time) -> Sent {
+        self.change(at, |guest| guest.end_delayed(at.vcpu, now)).1
     }
 
     /// Tells the hypervisor the end of a port's interrupt.
@@ -263,12 +301,17 @@ impl Events {
 
     /// The guest masks or unmasks a port. What waited behind the mask may call the vCPU.
     pub(crate) fn set_mask(&mut self, at: EventVcpu, channel: Channel, mask: GuestMask) -> Sent {
-        let kicks = self.sides.with_dependent(|xen, guests| {
-            guests[at.guest.index()].set_mask(channel.port, mask).expect("the port is bound for good");
-            xen.take_kicks()
+        self.change(at, |guest| guest.set_mask(channel.port, mask).expect("the port is bound for good")).1
+    }
+
+    /// Has a guest do something, and counts the calls of its vCPU that come of it.
+    fn change<T>(&mut self, at: EventVcpu, act: impl FnOnce(&mut Guest<'_>) -> T) -> (T, Sent) {
+        let (result, kicks) = self.sides.with_dependent_mut(|xen, guests| {
+            let result = act(&mut guests[at.guest.index()]);
+            (result, xen.take_kicks())
         });
         self.guests[at.guest.index()].summary.kicks += u64::from(kicks);
-        if kicks == 0 { Sent::Waits } else { Sent::Kicks }
+        (result, if kicks == 0 { Sent::Waits } else { Sent::Kicks })
     }
 
     /// Whether a port has an event that its vCPU has to take.
@@ -317,7 +360,7 @@ impl GuestIndex {
 impl Known {
     fn new(id: XenId, plan: &GuestPlan) -> Self {
         let (domain, abi) = (plan.domain, plan.abi);
-        let summary = EventDomain { domain, abi, sent: 0, coalesced: 0, upcalls: 0, kicks: 0 };
+        let summary = EventDomain { domain, abi, sent: 0, coalesced: 0, upcalls: 0, kicks: 0, delayed: 0 };
         Self { id, kind: plan.kind, sources: plan.sources().collect(), summary }
     }
 }
@@ -330,19 +373,26 @@ impl Channel {
 impl Sender {
     /// The bit that tells a port of the backend from a physical IRQ; both numbers are far below it.
     const BACKEND: u32 = 1 << 31;
+    /// The bit of a backend's port whose events end late.
+    const LATE: u32 = 1 << 30;
 
     const fn pirq(number: u32) -> Self {
         Self(number)
     }
 
-    const fn backend(port: Port) -> Self {
-        Self(port.0 | Self::BACKEND)
+    const fn backend(port: Port, eoi: EoiMode) -> Self {
+        match eoi {
+            EoiMode::Early => Self(port.0 | Self::BACKEND),
+            EoiMode::Late => Self(port.0 | Self::BACKEND | Self::LATE),
+        }
     }
 
     const fn kind(self) -> SenderKind {
-        match self.0 & Self::BACKEND {
-            0 => SenderKind::Pirq(self.0),
-            _ => SenderKind::Backend(Port(self.0 & !Self::BACKEND)),
+        let port = Port(self.0 & !(Self::BACKEND | Self::LATE));
+        match (self.0 & Self::BACKEND, self.0 & Self::LATE) {
+            (0, _) => SenderKind::Pirq(self.0),
+            (_, 0) => SenderKind::Backend(port, EoiMode::Early),
+            (_, _) => SenderKind::Backend(port, EoiMode::Late),
         }
     }
 }

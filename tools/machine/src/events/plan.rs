@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use guest_shim::EoiMode;
 use hypervisor_abi::DomainId as XenId;
 use hypervisor_abi::VcpuId;
 use hypervisor_abi::event::FIFO_CHANNELS;
@@ -26,6 +27,7 @@ pub(super) struct GuestPlan {
     pub(super) domain: DomainId,
     pub(super) kind: DomainKind,
     pub(super) abi: EventAbi,
+    software_eoi: EoiMode,
     /// One more than the highest vCPU that has a port.
     pub(super) vcpus: u32,
     pub(super) pirqs: u32,
@@ -46,8 +48,8 @@ pub(super) struct PortPlan {
 pub(super) enum Line {
     /// A physical IRQ of this number in the domain.
     Pirq { number: u32, ack: AckType },
-    /// Software.
-    Software,
+    /// Software; its events end so.
+    Software(EoiMode),
 }
 
 impl GuestPlan {
@@ -74,7 +76,7 @@ impl GuestPlan {
             let Path::EventChannel { to, priority, .. } = source.path else { return None };
             let line = match source.vector {
                 Some(_) => Line::Pirq { number: pirqs.next()?, ack: source.kind.ack_type(config.ioapic_ack) },
-                None => Line::Software,
+                None => Line::Software(self.software_eoi),
             };
             Some(PortPlan { vcpu: VcpuId(to.vcpu), priority, line })
         })
@@ -97,6 +99,7 @@ pub(super) fn plan(config: &MachineConfig) -> Result<Vec<GuestPlan>, ConfigError
             domain: domain.id,
             kind: domain.kind,
             abi: domain.event_abi,
+            software_eoi: domain.software_eoi,
             vcpus: 0,
             pirqs: 0,
             sources: Vec::new(),

@@ -6,6 +6,7 @@ use carillon_machine::BlockCause;
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::Fact;
 use carillon_machine::FifoPriority;
@@ -67,13 +68,15 @@ fn load() -> impl Strategy<Value = VcpuLoad> {
     ]
 }
 
-/// A domain's kind, its event-channel ABI and its vCPUs: where each starts, what else it may run on, its load.
-type Domain = (DomainKind, EventAbi, Vec<(Index, Vec<Index>, VcpuLoad)>);
+/// A domain's kind, its event-channel ABI, when software's events end, and its vCPUs: where each starts, what else it may
+/// run on, its load.
+type Domain = (DomainKind, EventAbi, EoiMode, Vec<(Index, Vec<Index>, VcpuLoad)>);
 
 fn domain() -> impl Strategy<Value = Domain> {
     (
         prop_oneof![Just(DomainKind::Pv), Just(DomainKind::Hvm)],
         prop_oneof![Just(EventAbi::Fifo), Just(EventAbi::TwoLevel)],
+        prop_oneof![Just(EoiMode::Early), Just(EoiMode::Late)],
         vec((any::<Index>(), vec(any::<Index>(), 0..3), load()), 1..3),
     )
 }
@@ -94,7 +97,7 @@ fn domains(cpus: u32, scheduler: Scheduler, wanted: &[Domain]) -> Vec<DomainConf
     let mut free: Vec<u32> = (0..cpus).collect();
     (0u16..)
         .zip(wanted)
-        .map(|(id, (kind, event_abi, vcpus))| {
+        .map(|(id, (kind, event_abi, software_eoi, vcpus))| {
             let vcpus = vcpus.iter().filter_map(|(start, others, load)| {
                 let start = match scheduler {
                     Scheduler::Null => free.pop()?,
@@ -110,6 +113,7 @@ fn domains(cpus: u32, scheduler: Scheduler, wanted: &[Domain]) -> Vec<DomainConf
                 name: format!("d{id}"),
                 kind: *kind,
                 event_abi: *event_abi,
+                software_eoi: *software_eoi,
                 vcpus: vcpus.collect(),
             }
         })

@@ -1,6 +1,7 @@
 //! Event channels as both sides' real code handles them: order, edges, masks.
 
 use carillon_machine::DomainKind;
+use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::EventDomain;
 use carillon_machine::ExitCause;
@@ -145,6 +146,7 @@ proptest! {
     fn every_event_is_completed_or_one_with_another_or_waits_behind_its_mask(
         kind in prop_oneof![Just(DomainKind::Pv), Just(DomainKind::Hvm)],
         load in prop_oneof![Just(VcpuLoad::Idle), Just(VcpuLoad::Busy)],
+        eoi in prop_oneof![Just(EoiMode::Early), Just(EoiMode::Late)],
         priorities in prop_oneof![vec(0u8..16, 4).prop_map(Some), Just(None)],
         steps in vec((1u64..60, 0u32..4, any::<u8>()), 1..120),
     ) {
@@ -152,7 +154,9 @@ proptest! {
             Some(priorities) => (EventAbi::Fifo, priorities),
             None => (EventAbi::TwoLevel, vec![7; 4]),
         };
-        let mut run = Run::new(&host(kind, abi, load, &priorities));
+        let mut config = host(kind, abi, load, &priorities);
+        config.domains[0].software_eoi = eoi;
+        let mut run = Run::new(&config);
         let mut at = MILLISECOND;
         for (distance, source, what) in steps {
             at += distance * MICROSECOND;
@@ -168,7 +172,7 @@ proptest! {
             run.machine.set_guest_mask(Time(at), SourceIndex(source), mask, &mut run.driver);
             run.machine.check().unwrap();
         }
-        run.until(at + 20 * MILLISECOND);
+        run.until(at + 100 * MILLISECOND);
         let waiting = |run: &Run, source: u32| {
             let count = |is: fn(&Fact) -> Option<SourceIndex>| run.count(|fact| is(fact) == Some(SourceIndex(source)));
             let raised = count(|fact| if let Fact::Raised { source } = fact { Some(*source) } else { None });
@@ -179,10 +183,10 @@ proptest! {
             assert!(waiting(&run, source) <= 1, "at most one waits behind a mask");
         }
         for source in 0..4 {
-            let end = Time(at + 20 * MILLISECOND);
+            let end = Time(at + 100 * MILLISECOND);
             run.machine.set_guest_mask(end, SourceIndex(source), GuestMask::Unmasked, &mut run.driver);
         }
-        run.until(at + 40 * MILLISECOND);
+        run.until(at + 200 * MILLISECOND);
         for source in 0..4 {
             assert_eq!(waiting(&run, source), 0, "source {source}");
         }

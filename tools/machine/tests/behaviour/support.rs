@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::Fact;
 use carillon_machine::FifoPriority;
@@ -143,6 +144,7 @@ pub(crate) fn domain(id: u16, kind: DomainKind, load: VcpuLoad, starts: &[u32]) 
         name: format!("d{id}"),
         kind,
         event_abi: EventAbi::Fifo,
+        software_eoi: EoiMode::Early,
         vcpus: starts.iter().map(|cpu| VcpuConfig { affinity: cpus(&[*cpu]), start: CpuId(*cpu), load }).collect(),
     }
 }

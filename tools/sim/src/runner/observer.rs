@@ -204,6 +204,8 @@ impl Observer {
                 result.cpu = cpu.0;
                 result.vector = Some(vector.number());
             }
+            // Counted by the domain.
+            Fact::EoiDelayed { .. } => {}
             Fact::MoveFailed { source, .. } => self.sources[source.0 as usize].result.failed_moves += 1,
         }
     }
@@ -337,13 +339,13 @@ impl Observer {
 }
 
 fn traffic(of: EventDomain) -> EventTraffic {
-    let EventDomain { domain, abi, sent, coalesced, upcalls, kicks } = of;
+    let EventDomain { domain, abi, sent, coalesced, upcalls, kicks, delayed } = of;
     let abi = match abi {
         carillon_machine::EventAbi::Fifo => EventAbi::Fifo,
         carillon_machine::EventAbi::TwoLevel => EventAbi::TwoLevel,
     };
     let owner = if domain == DomainId(0) { Owner::Dom0 } else { Owner::Guest(domain) };
-    EventTraffic { domain: owner.to_string(), abi: abi.name().to_owned(), sent, coalesced, upcalls, kicks }
+    EventTraffic { domain: owner.to_string(), abi: abi.name().to_owned(), sent, coalesced, upcalls, kicks, delayed }
 }
 
 fn key(vcpu: VcpuRef) -> VcpuKey {

@@ -48,9 +48,6 @@ const FLAT_CPUS: f64 = 8.0;
 /// Most vCPUs and most sources of a scenario.
 const MOST: usize = 1 << 20;
 
-const NO_EVENT: &str = "the hypervisor's own source is no event and has no priority: expected a domain";
-const NO_PRIORITIES: &str = "2-level event channels have no priorities: expected event_abi = \"fifo\" for its domain";
-
 /// A scenario ready to run.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -180,10 +177,7 @@ impl Scenario {
             (super::DomainKind::Pv, _) => DomainKind::Pv,
             (super::DomainKind::Hvm, _) => DomainKind::Hvm,
         };
-        let event_abi = match domain.event_abi {
-            super::EventAbi::Fifo => carillon_machine::EventAbi::Fifo,
-            super::EventAbi::TwoLevel => carillon_machine::EventAbi::TwoLevel,
-        };
+        let (event_abi, software_eoi) = self.event_channels(index, domain)?;
         let mut vcpus = Vec::new();
         for vcpu in &domain.vcpus {
             let starts = Starts::new(vcpu, self.host.cpus);
@@ -202,6 +196,7 @@ impl Scenario {
             name: copy_of(&domain.name, domain.copies, copy),
             kind,
             event_abi,
+            software_eoi,
             vcpus,
         })
     }
@@ -250,21 +245,6 @@ impl Scenario {
             target: source.cpu.map_or(start, CpuId),
             path,
         })
-    }
-
-    /// A priority is in range, and its source's domain has priorities, whichever path the source takes now.
-    fn check_priority(&self, index: usize, source: &Source) -> Result<(), Fault> {
-        let Some(priority) = source.priority else { return Ok(()) };
-        let place = || Place::Source(index, "priority");
-        within(place(), "priority", priority.into(), 0.0..=15.0, "0 to 15")?;
-        let Some(domain) = source.domain else {
-            return Err(place().fault(What::Path { label: source.label.clone(), reason: NO_EVENT }));
-        };
-        let is_two_level = |written: &Domain| written.id == domain && written.event_abi == super::EventAbi::TwoLevel;
-        if self.domains.iter().any(is_two_level) {
-            return Err(place().fault(What::Path { label: source.label.clone(), reason: NO_PRIORITIES }));
-        }
-        Ok(())
     }
 
     /// Which vCPU handles a source, and where it starts.
@@ -377,7 +357,7 @@ fn copy_of(name: &str, copies: u32, copy: u32) -> String {
     if copies == 1 { name.to_owned() } else { format!("{name} {copy}") }
 }
 
-fn within(
+pub(super) fn within(
     place: Place,
     name: &'static str,
     value: f64,

@@ -1,3 +1,4 @@
+use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::Path;
 use proptest::prelude::any;
@@ -112,6 +113,23 @@ fn event_abis_and_priorities_reach_the_machine_and_wrong_ones_are_refused() {
         text.replacen("priority = 7", "kind = \"software\"\ncopies = 4096", 1).replacen("vector = 0x48\n", "", 1);
     let said = Scenario::parse("small.toml", &text).unwrap_err().to_string();
     assert!(said.ends_with("d1 needs 4096 event ports, and its ABI has 4095"), "{said}");
+}
+
+#[test]
+fn late_eois_reach_the_machine_and_are_refused_where_they_have_no_effect() {
+    let late = SMALL.replacen("kind = \"hvm\"", "kind = \"hvm\"\nlate_eoi = true", 1);
+    let text = late.replacen("path = \"remapped\"", "kind = \"software\"", 1).replacen("vector = 0x48\n", "", 1);
+    let scenario = Scenario::parse("small.toml", &text).unwrap();
+    let modes: Vec<EoiMode> = scenario.setup().unwrap().machine.domains.iter().map(|own| own.software_eoi).collect();
+    assert_eq!(modes, [EoiMode::Early, EoiMode::Late]);
+    let again = Scenario::parse("again.toml", &scenario.to_toml().unwrap()).unwrap();
+    assert!(again.domains[1].late_eoi, "it is written down again");
+    let said = Scenario::parse("small.toml", &late).unwrap_err().to_string();
+    let expected = "small.toml:14: late_eoi has no effect: domain \"guest\" has no source of kind \"software\", and other \
+                    events always end early";
+    assert_eq!(said, expected);
+    let said = complaint("kind = \"hvm\"", "kind = \"hvm\"\nlate_eoi = \"yes\"");
+    assert_eq!(said, "small.toml:14: invalid type: string \"yes\", expected a boolean");
 }
 
 #[test]
