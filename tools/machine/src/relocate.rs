@@ -217,10 +217,14 @@ impl Machine {
 
     /// Frees the vector of a move before, once no CPU has it waiting or in service. Nothing new can come on it: sources
     /// send under the new vector since the move.
+    #[inline]
     fn drain(&mut self, irq: u32) {
-        let Some(old) = self.irqs[irq as usize].old else {
-            return;
-        };
+        if let Some(old) = self.irqs[irq as usize].old {
+            self.drain_old(irq, old);
+        }
+    }
+
+    fn drain_old(&mut self, irq: u32, old: OldSlot) {
         let holders = self.arbiter.holders(old.cpu);
         let live = |cpu: CpuId| {
             let lapic = &self.cpus[cpu.index()].lapic;
