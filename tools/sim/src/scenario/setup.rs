@@ -192,7 +192,7 @@ impl Scenario {
         }
         Ok(DomainConfig {
             id,
-            owner: owner(id),
+            owner: Owner::of(id),
             name: copy_of(&domain.name, domain.copies, copy),
             kind,
             event_abi,
@@ -239,7 +239,7 @@ impl Scenario {
         Ok(SourceConfig {
             id: SourceId(source.id + copy),
             label: copy_of(&source.label, source.copies, copy),
-            owner: handler.map_or(Owner::System, |(to, _)| owner(to.domain)),
+            owner: handler.map_or(Owner::System, |(to, _)| Owner::of(to.domain)),
             kind,
             vector: vector.filter(|_| path::needs_vector(source, &path)),
             target: source.cpu.map_or(start, CpuId),
@@ -346,10 +346,6 @@ fn load(place: Place, load: Load) -> Result<VcpuLoad, Fault> {
             VcpuLoad::Periodic { run: span(run_us), sleep: span(sleep_us) }
         }
     })
-}
-
-fn owner(domain: DomainId) -> Owner {
-    if domain.0 == 0 { Owner::Dom0 } else { Owner::Guest(domain) }
 }
 
 /// The name of one of several alike.
