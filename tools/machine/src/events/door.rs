@@ -4,7 +4,6 @@ use guest_shim::Hypercalls;
 use hypervisor_abi::DomainId;
 use hypervisor_abi::Errno;
 use hypervisor_abi::VcpuId;
-use hypervisor_abi::event;
 use hypervisor_abi::event::EventOp;
 use hypervisor_abi::hvm;
 use hypervisor_abi::hvm::CallbackVia;
@@ -13,7 +12,6 @@ use hypervisor_abi::vcpu_info::RegisterVcpuInfo;
 use hypervisor_abi::vcpu_info::VCPUOP_REGISTER_VCPU_INFO;
 use hypervisor_lib::event::Domain;
 use hypervisor_lib::event::EoiUnmask;
-use hypervisor_lib::event::EventCall;
 use hypervisor_lib::event::EventError;
 use hypervisor_lib::event::GuestPlace;
 use hypervisor_lib::event::Host as _;
@@ -43,20 +41,6 @@ fn with<A: FromBytes + IntoBytes + Immutable>(bytes: &mut [u8], call: impl FnOnc
     }
 }
 
-/// Carries out an event-channel operation whose call and argument have one name.
-macro_rules! event_call {
-    ($door:ident, $bytes:ident, $call:ident, $argument:ident) => {
-        with($bytes, |argument: &mut event::$argument| {
-            let mut call = EventCall::$call(*argument);
-            $door.domain()?.event_channel_op($door.xen, &mut call).map_err(EventError::errno)?;
-            if let EventCall::$call(results) = call {
-                *argument = results;
-            }
-            Ok(())
-        })
-    };
-}
-
 impl<'a> Door<'a> {
     fn domain(self) -> Result<&'a Domain<Lock>, Errno> {
         self.xen.domain(self.domain).ok_or(Errno::NoDomain)
@@ -65,23 +49,8 @@ impl<'a> Door<'a> {
 
 impl Hypercalls for Door<'_> {
     fn event_channel_op(&self, op: EventOp, bytes: &mut [u8]) -> i64 {
-        match op {
-            EventOp::BindInterdomain => event_call!(self, bytes, BindInterdomain, BindInterdomain),
-            EventOp::BindVirq => event_call!(self, bytes, BindVirq, BindVirq),
-            EventOp::BindPirq => event_call!(self, bytes, BindPirq, BindPirq),
-            EventOp::Close => event_call!(self, bytes, Close, Close),
-            EventOp::Send => event_call!(self, bytes, Send, Send),
-            EventOp::Status => event_call!(self, bytes, Status, Status),
-            EventOp::AllocUnbound => event_call!(self, bytes, AllocUnbound, AllocUnbound),
-            EventOp::BindIpi => event_call!(self, bytes, BindIpi, BindIpi),
-            EventOp::BindVcpu => event_call!(self, bytes, BindVcpu, BindVcpu),
-            EventOp::Unmask => event_call!(self, bytes, Unmask, Unmask),
-            EventOp::Reset => event_call!(self, bytes, Reset, Reset),
-            EventOp::ResetContinuation => event_call!(self, bytes, ResetContinuation, Reset),
-            EventOp::InitControl => event_call!(self, bytes, InitControl, InitControl),
-            EventOp::ExpandArray => event_call!(self, bytes, ExpandArray, ExpandArray),
-            EventOp::SetPriority => event_call!(self, bytes, SetPriority, SetPriority),
-        }
+        let result = self.domain().and_then(|domain| domain.event_channel_hypercall(self.xen, op, bytes));
+        result.map_or_else(Errno::hypercall_result, |()| 0)
     }
 
     fn vcpu_op(&self, op: u32, vcpu: VcpuId, bytes: &mut [u8]) -> i64 {
