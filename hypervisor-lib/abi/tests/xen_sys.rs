@@ -6,6 +6,7 @@ use core::mem::offset_of;
 
 use hypervisor_abi::event;
 use hypervisor_abi::event::EventOp;
+use hypervisor_abi::sched::SchedPoll;
 use hypervisor_abi::shared_info::SharedInfo64;
 use hypervisor_abi::vcpu_info::VcpuInfo64;
 use hypervisor_abi::vcpu_info::VcpuTimeInfo;
@@ -80,6 +81,7 @@ same_layout!(
     [control_gfn = control_gfn, offset = offset, vcpu = vcpu, link_bits = link_bits,]
 );
 same_layout!(event::ExpandArray, xen_sys::evtchn_expand_array, [array_gfn = array_gfn]);
+same_layout!(SchedPoll, xen_sys::sched_poll, [ports = ports, nr_ports = nr_ports, timeout = timeout]);
 same_layout!(event::SetPriority, xen_sys::evtchn_set_priority, [port = port, priority = priority]);
 
 #[test]

@@ -26,6 +26,7 @@ use super::host::CallbackLine;
 use super::host::Host;
 use super::host::Level;
 use super::memory::GuestMemory;
+use super::pirq::GUEST_LINES;
 use crate::fabric::DomainKind;
 
 /// The lowest vector an interrupt may have (SDM vol. 3A, 11.5.2).
@@ -134,8 +135,11 @@ impl<L: RawMutex> Domain<L> {
         self.callback.via()
     }
 
-    /// Sets how events call the guest (`HVM_PARAM_CALLBACK_IRQ`). The guest's words are now taken to be `word_size` wide,
-    /// that of its mode at this moment.
+    /// Sets how events call the guest (`HVM_PARAM_CALLBACK_IRQ`), and calls every vCPU that has events already. The guest's
+    /// words are now taken to be `word_size` wide, that of its mode at this moment.
+    ///
+    /// A guest without the interrupt controllers for a line keeps the callback it has, and a line beyond them is none
+    /// (`hvm_set_callback_via`, `xen/arch/x86/hvm/irq.c`).
     ///
     /// # Errors
     /// The shared page cannot be pinned in the layout of the new word size.
@@ -149,9 +153,18 @@ impl<L: RawMutex> Domain<L> {
         if self.word_size() != word_size {
             self.map_shared_info(host, word_size, structure.places.shared_info_gfn)?;
         }
-        self.callback.set(via);
+        match via {
+            CallbackVia::Gsi(_) | CallbackVia::PciIntx { .. } if self.kind == DomainKind::Pvh => {}
+            CallbackVia::Gsi(line) if line >= GUEST_LINES => self.callback.set(CallbackVia::None),
+            _ => self.callback.set(via),
+        }
         drop(structure);
         self.update_callback_line(host);
+        for number in self.vcpus.iter().zip(0..).map(|(_, number)| VcpuId(number)) {
+            if self.vcpu_info(host, number).is_some_and(|info| info.is_upcall_due()) {
+                self.call(host, number);
+            }
+        }
         Ok(())
     }
 

@@ -77,8 +77,35 @@ fn a_callback_that_changes_while_its_line_is_high_lowers_it() {
     host.take_actions();
     guest.domain.set_callback_via(&host, CallbackVia::Vector(0xf3), WordSize::Bits64).expect("a callback");
     let low = Action::SetLine { domain: DomainId(1), line: CallbackLine::Gsi(28), level: Level::Low };
-    assert_eq!(host.take_actions(), [low]);
+    assert_eq!(host.take_actions(), [low, Action::Kick { domain: DomainId(1), vcpu: V0 }], "and calls by the new one");
     assert_eq!(guest.domain.callback_vector(&host, V0), Some(0xf3));
+}
+
+#[test]
+fn setting_the_callback_calls_every_vcpu_that_has_events() {
+    let host = called_via(CallbackVia::None);
+    let guest = Guest::new(&host, 1);
+    let ipi = guest.domain.bind_ipi(&host, V1).expect("a port");
+    guest.domain.send(&host, ipi).expect("an IPI port");
+    assert_eq!(host.take_actions(), [], "nobody has said how");
+    guest.domain.set_callback_via(&host, CallbackVia::Vector(0xf3), WordSize::Bits64).expect("a callback");
+    assert_eq!(host.take_actions(), [Action::Kick { domain: DomainId(1), vcpu: V1 }]);
+}
+
+#[test]
+fn a_callback_line_needs_interrupt_controllers_that_have_it() {
+    let host = TestHost::new([DomainConfig { kind: DomainKind::Pvh, ..domain(1) }, hvm(2)]);
+    let set = |id, via| {
+        host.get(id).set_callback_via(&host, via, WordSize::Bits64).expect("taken or left");
+        host.get(id).callback_via()
+    };
+    let vector = CallbackVia::Vector(0xf3);
+    let lines = [CallbackVia::Gsi(28), CallbackVia::PciIntx { device: 3, pin: 0 }];
+    assert_eq!(set(1, vector), vector);
+    lines.into_iter().for_each(|line| assert_eq!(set(1, line), vector, "a PVH guest has no lines"));
+    assert_eq!(set(1, CallbackVia::None), CallbackVia::None);
+    lines.into_iter().for_each(|line| assert_eq!(set(2, line), line));
+    assert_eq!((set(2, CallbackVia::Gsi(47)), set(2, CallbackVia::Gsi(48))), (CallbackVia::Gsi(47), CallbackVia::None));
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod records;
 mod several;
 mod unmap;
 
+pub(crate) use cells::GUEST_LINES;
 pub(crate) use cells::Pirqs;
 pub(crate) use records::PirqRecords;
 

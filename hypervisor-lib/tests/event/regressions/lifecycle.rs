@@ -13,6 +13,7 @@ use hypervisor_lib::event::DomainConfig;
 use hypervisor_lib::event::EventAbi;
 use hypervisor_lib::event::EventError;
 use hypervisor_lib::event::GuestPlace;
+use hypervisor_lib::event::Host;
 use hypervisor_lib::event::ResetStep;
 use hypervisor_lib::event::WordSize;
 
@@ -180,4 +181,33 @@ fn a_virtual_irq_can_be_bound_again_once_its_port_is_closed() {
     }
     assert_eq!(errno(dom0.bind_virq(&host, Virq::ARGO, V1)), Some(Errno::Invalid));
     assert_eq!(errno(dom0.bind_virq(&host, Virq::TIMER, VcpuId(2))), Some(Errno::NoEntry));
+}
+
+#[test]
+fn a_global_virtual_irq_goes_to_the_domain_chosen_for_it_until_that_domain_ends() {
+    let host = TestHost::new([domain(0), domain(1)]);
+    let [dom0, guest] = [host.get(0), host.get(1)];
+    let handlers = host.virq_handlers();
+    assert_eq!(handlers.set(&host, Virq::CONSOLE, DomainId(9)).map_err(EventError::errno), Err(Errno::NoDomain));
+    for virq in [Virq::TIMER, Virq::ARGO] {
+        assert_eq!(
+            handlers.set(&host, virq, DomainId(1)).map_err(EventError::errno),
+            Err(Errno::Invalid),
+            "not global"
+        );
+        assert_eq!(errno(hypervisor_lib::event::send_global_virq(&host, virq)), Some(Errno::Invalid));
+    }
+    handlers.set(&host, Virq::CONSOLE, DomainId(1)).expect("a global VIRQ");
+    assert_eq!(errno(dom0.bind_virq(&host, Virq::CONSOLE, V0)), Some(Errno::Busy));
+    let port = guest.bind_virq(&host, Virq::CONSOLE, V0).expect("it handles it");
+    let others = dom0.bind_virq(&host, Virq::DOM_EXC, V0).expect("dom0 handles all others");
+    let raise = |virq| hypervisor_lib::event::send_global_virq(&host, virq).expect("a global VIRQ");
+    raise(Virq::CONSOLE);
+    assert_eq!((Guest::new(&host, 1).consume(V0), Guest::new(&host, 0).consume(V0)), (vec![port], vec![]));
+    raise(Virq::DOM_EXC);
+    assert_eq!((Guest::new(&host, 1).consume(V0), Guest::new(&host, 0).consume(V0)), (vec![], vec![others]));
+    guest.destroy(&host).expect("nobody is preempted");
+    let port = dom0.bind_virq(&host, Virq::CONSOLE, V0).expect("dom0's again");
+    raise(Virq::CONSOLE);
+    assert_eq!(Guest::new(&host, 0).consume(V0), [port]);
 }
