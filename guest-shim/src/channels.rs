@@ -352,6 +352,7 @@ impl<'a, A: EventAbi, H: Hypercalls> EventChannels<'a, A, H> {
 
     /// Has the hypervisor put an event that was put aside into the right vCPU's queue. One of a port that is not bound stays
     /// masked, and waits for whoever binds it.
+    #[inline(never)]
     pub(crate) fn pass_on(&self, port: Port) -> Result<(), ChannelError> {
         let Ok(record) = self.record(port) else { return Ok(()) };
         self.change(port, record, PASSED, 0)?;

@@ -120,9 +120,8 @@ macro_rules! layout {
                 let Some(word) = self.evtchn_pending.get(port.index() / <$word>::BITS as usize) else {
                     return Found::Nothing;
                 };
-                // One `lock btr`, not a loop, as long as the compiler sees a shift (not where the number came from) and a
-                // branch (not a value).
-                let bit: $word = 1 << (black_box(port.0) % <$word>::BITS);
+                // One `lock btr`, not a loop, as long as the compiler sees a shift and a branch (not a value).
+                let bit: $word = 1 << (port.0 % <$word>::BITS);
                 if word.fetch_and(!bit, Ordering::SeqCst) & bit == 0 {
                     return claimed_elsewhere();
                 }

@@ -204,6 +204,7 @@ impl PortRecord {
         }
     }
 
+    #[inline(never)]
     fn admit_late(&self, mut seen: u32) -> Admission {
         loop {
             if seen & (LATE | EOI) != LATE {

@@ -116,13 +116,16 @@ impl<S: SharedInfo> EventAbi for TwoLevel<'_, S> {
     }
 
     fn next(&self, scan: &mut Scan, mut admit: impl FnMut(Port) -> Admission) -> Option<Visit> {
-        while scan.bits == 0 {
-            scan.word = scan.next_word()?;
-            scan.words &= !(1 << scan.word);
-            scan.bits = self.shared.deliverable(scan.word);
+        let (mut word, mut bits) = (scan.word, scan.bits);
+        while bits == 0 {
+            word = next_word(scan.words, word)?;
+            scan.words &= !(1 << word);
+            bits = self.shared.deliverable(word);
         }
-        let port = Port(scan.word * S::WORD_BITS + scan.bits.trailing_zeros());
-        scan.bits &= scan.bits - 1;
+        // Not `trailing_zeros`: of one shifted by that the compiler makes something else, and of the claim below a loop.
+        let lowest = bits & bits.wrapping_neg();
+        let port = Port(word * S::WORD_BITS + (u64::BITS - 1 - lowest.leading_zeros()));
+        (scan.word, scan.bits) = (word, bits ^ lowest);
         scan.next = Port((port.0 + 1) % Self::channels());
         let admission = admit(port);
         // A handler that ran in this round may have masked it.
@@ -140,14 +143,13 @@ impl<S: SharedInfo> EventAbi for TwoLevel<'_, S> {
     }
 }
 
-impl Scan {
-    /// The first word to be visited after the present one, round about.
-    fn next_word(&self) -> Option<u32> {
-        if self.words == 0 {
-            return None;
-        }
-        // A shift by all 64 bits is none of the language's: after the last word comes the first.
-        let above = self.words & u64::MAX.checked_shl(self.word + 1).unwrap_or(0);
-        Some(if above != 0 { above.trailing_zeros() } else { self.words.trailing_zeros() })
+/// The first of `words` to be visited after `word`, round about.
+#[inline]
+fn next_word(words: u64, word: u32) -> Option<u32> {
+    if words == 0 {
+        return None;
     }
+    // After the last word comes the first: a rotation brings the one behind `word` to the front.
+    let first = word + 1;
+    Some((words.rotate_right(first).trailing_zeros() + first) % u64::BITS)
 }

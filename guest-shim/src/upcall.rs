@@ -147,8 +147,24 @@ impl<'a, A: EventAbi> VcpuEvents<'a, A> {
             }
             (Admission::Early | Admission::Aside, Found::Nothing) => Ok(()),
             (Admission::Aside, Found::Event) => channels.pass_on(port),
-            (Admission::Late { duty }, Found::Nothing) => channels.end(port, duty),
-            (Admission::Late { duty }, Found::Event) => {
+            (Admission::Late { duty }, event) => self.visit_late(channels, port, duty, event, (now, until), handler),
+        }
+    }
+
+    /// Apart from early events, which it would cost registers.
+    #[inline(never)]
+    fn visit_late<H: Hypercalls>(
+        &mut self,
+        channels: &EventChannels<'a, A, H>,
+        port: Port,
+        duty: Duty,
+        event: Found,
+        (now, until): (Time, Time),
+        handler: &mut impl FnMut(Port) -> Served,
+    ) -> Result<(), ChannelError> {
+        match event {
+            Found::Nothing => channels.end(port, duty),
+            Found::Event => {
                 if let Some(record) = channels.ports().get(port.index()) {
                     record.set_due(until);
                 }

@@ -111,7 +111,7 @@ impl<L: RawMutex> Domain<L> {
         Ok(())
     }
 
-    fn check_port<H: Host<Lock = L>>(&self, host: &H, port: Port, slot: &Slot<L>) -> Result<(), BrokenInvariant> {
+    fn check_port<H: Host<Lock = L>>(&self, host: &H, port: Port, slot: Slot<'_, L>) -> Result<(), BrokenInvariant> {
         for route in [slot.route(), slot.last_queue()] {
             if route.vcpu.index() >= self.vcpus.len() {
                 return Err(BrokenInvariant::NoSuchQueue(self.id, port, route.vcpu));

@@ -15,8 +15,8 @@ use super::error::EventError;
 use super::host::Host;
 use super::memory::GuestMemory;
 use super::slot::Binding;
-use super::slot::Route;
 use super::slot::Slot;
+use super::slot::SlotGuard;
 use super::table::PORTS_PER_BUCKET;
 use super::vcpu::NOT_POLLING;
 
@@ -81,7 +81,7 @@ impl<L: RawMutex> Domain<L> {
     }
 
     /// The other domain a port is connected to.
-    fn peer_of(&self, slot: &Slot<L>) -> Option<DomainId> {
+    fn peer_of(&self, slot: Slot<'_, L>) -> Option<DomainId> {
         match slot.binding() {
             Binding::Interdomain { remote, .. } if remote != self.id => Some(remote),
             _ => None,
@@ -94,7 +94,7 @@ impl<L: RawMutex> Domain<L> {
         host: &H,
         structure: &mut Structure,
         port: Port,
-        slot: &Slot<L>,
+        slot: Slot<'_, L>,
         peer: Option<&Self>,
         closer: Closer,
     ) -> Result<(), EventError> {
@@ -120,17 +120,17 @@ impl<L: RawMutex> Domain<L> {
         }
         let mut bound = slot.lock();
         bound.set(Binding::Free);
-        self.forget(host, structure, port, slot);
+        self.forget(host, structure, port, slot, bound);
         Ok(())
     }
 
-    /// Closes one end of a connection. Both ends' locks are held at once, in the order of domain and port, so that no event
-    /// is under way between them.
+    /// Closes one end of a connection. Both ends' locks are held at once, in the order of domain and port, and both ends'
+    /// queues are passed through, so that no event is under way between them any more.
     fn part(
         &self,
         memory: &impl GuestMemory,
         structure: &mut Structure,
-        (port, slot): (Port, &Slot<L>),
+        (port, slot): (Port, Slot<'_, L>),
         peer: &Self,
         remote_port: Port,
     ) -> Result<(), EventError> {
@@ -147,19 +147,28 @@ impl<L: RawMutex> Domain<L> {
             remote_bound.set(Binding::Unbound { remote: self.id });
         }
         bound.set(Binding::Free);
-        self.forget(memory, structure, port, slot);
+        peer.await_senders(remote);
+        drop(remote_bound);
+        self.forget(memory, structure, port, slot, bound);
         Ok(())
     }
 
     /// Takes back everything about a port whose lock is held and that is no longer bound. Its last queue is remembered: the
     /// guest may not have taken it off yet.
-    fn forget(&self, memory: &impl GuestMemory, structure: &mut Structure, port: Port, slot: &Slot<L>) {
+    fn forget(
+        &self,
+        memory: &impl GuestMemory,
+        structure: &mut Structure,
+        port: Port,
+        slot: Slot<'_, L>,
+        mut bound: SlotGuard<'_, L>,
+    ) {
+        self.await_senders(slot);
         self.clear_pending(memory, port, slot);
-        slot.set_route(Route::DEFAULT);
-        if slot.consumer().is_some() {
-            slot.set_consumer(None);
+        if bound.bound().consumer().is_some() {
             structure.consumed -= 1;
         }
+        bound.reset();
         structure.open -= 1;
         structure.lowest_free = structure.lowest_free.min(port.0);
     }

@@ -3,7 +3,6 @@
 use hypervisor_abi::Port;
 use hypervisor_abi::event::PENDING;
 use hypervisor_abi::sync::Ordering;
-use hypervisor_abi::sync::change_before_look;
 use lock_api::RawMutex;
 
 use super::domain::Domain;
@@ -12,18 +11,26 @@ use super::error::EventError;
 use super::host::Host;
 use super::memory::GuestMemory;
 use super::slot::Slot;
+use super::slot::Source;
 
 impl<L: RawMutex> Domain<L> {
     /// Makes a port pending and calls its vCPU. The caller has made sure that the port stays open meanwhile.
-    pub(crate) fn set_pending<H: Host<Lock = L>>(&self, host: &H, port: Port, slot: &Slot<L>) {
+    pub(crate) fn set_pending<H: Host<Lock = L>>(&self, host: &H, port: Port, slot: Slot<'_, L>) {
         if let Some(fifo) = self.fifo_in_use() {
             return self.fifo_set_pending(host, fifo, port, slot);
         }
         self.two_level_set_pending(host, port, slot);
-        // Whoever switches ABIs collects the old bits after the switch: either it saw this one, or this sees the switch.
-        change_before_look();
-        if let Some(fifo) = self.fifo_in_use() {
-            self.fifo_set_pending(host, fifo, port, slot);
+    }
+
+    /// Makes a port pending and calls its vCPU, if that is an ordinary matter and `source` has not changed by the time when
+    /// nobody can change it any more; else `false`, and nothing has happened. The caller holds no lock.
+    #[inline]
+    pub(crate) fn try_raise<H: Host<Lock = L>>(&self, host: &H, port: Port, source: Source<'_, L>) -> bool {
+        let Some(slot) = self.ports.get(port) else { return false };
+        let era = self.era();
+        match era.abi() {
+            EventAbi::Fifo => self.fifo_try_raise(host, port, slot, era, source),
+            EventAbi::TwoLevel(_) => self.two_level_try_raise(host, port, slot, era, source),
         }
     }
 
@@ -53,7 +60,7 @@ impl<L: RawMutex> Domain<L> {
     }
 
     /// Forgets a port's event, so that whoever gets the port next does not see it.
-    pub(crate) fn clear_pending(&self, memory: &impl GuestMemory, port: Port, slot: &Slot<L>) {
+    pub(crate) fn clear_pending(&self, memory: &impl GuestMemory, port: Port, slot: Slot<'_, L>) {
         slot.take_unraised();
         if let Some(fifo) = self.fifo_in_use() {
             // No unlinking: the guest takes the port off its queue and finds nothing pending.

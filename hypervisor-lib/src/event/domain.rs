@@ -14,7 +14,6 @@ use hypervisor_abi::VcpuId;
 use hypervisor_abi::event::FIFO_CHANNELS;
 use hypervisor_abi::shared_info::TWO_LEVEL_CHANNELS_32;
 use hypervisor_abi::shared_info::TWO_LEVEL_CHANNELS_64;
-use hypervisor_abi::sync::AtomicU8;
 use hypervisor_abi::sync::AtomicU32;
 use hypervisor_abi::sync::Ordering;
 use lock_api::Mutex;
@@ -131,7 +130,7 @@ pub struct Domain<L: RawMutex> {
     pub(crate) shared_info_32: PinCell<SharedInfo32>,
     /// Allocated by the first `init_control` and kept; in use while the ABI says so.
     pub(crate) fifo: OnceBox<Fifo<L>>,
-    abi: AtomicU8,
+    era: AtomicU32,
     /// How many vCPUs are in a poll.
     pub(crate) polling: AtomicU32,
     pub(crate) callback: Callback<L>,
@@ -187,9 +186,36 @@ pub(crate) enum Life {
 /// The event lock, held.
 pub(crate) type StructureGuard<'d, L> = MutexGuard<'d, L, Structure>;
 
-const ABI_32: u8 = 0;
-const ABI_64: u8 = 1;
-const ABI_FIFO: u8 = 2;
+/// An ABI and how often the domain has chosen one: as long as it is the same, no page of the ABI's was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Era(u32);
+
+const ABI_32: u32 = 0;
+const ABI_64: u32 = 1;
+const ABI_FIFO: u32 = 2;
+/// The bits of an era that are its ABI; the others count.
+const ABI: u32 = 3;
+
+impl Era {
+    #[inline]
+    pub(crate) const fn abi(self) -> EventAbi {
+        match self.0 & ABI {
+            ABI_32 => EventAbi::TwoLevel(WordSize::Bits32),
+            ABI_FIFO => EventAbi::Fifo,
+            _ => EventAbi::TwoLevel(WordSize::Bits64),
+        }
+    }
+
+    /// The next one, with another ABI or the same.
+    const fn next(self, abi: EventAbi) -> Self {
+        let number = match abi {
+            EventAbi::TwoLevel(WordSize::Bits32) => ABI_32,
+            EventAbi::TwoLevel(WordSize::Bits64) => ABI_64,
+            EventAbi::Fifo => ABI_FIFO,
+        };
+        Self((self.0 & !ABI).wrapping_add(ABI + 1) | number)
+    }
+}
 
 impl<L: RawMutex> Domain<L> {
     /// A domain without an open port, on the 2-level ABI.
@@ -218,7 +244,7 @@ impl<L: RawMutex> Domain<L> {
             shared_info_64: PinCell::empty(),
             shared_info_32: PinCell::empty(),
             fifo: OnceBox::new(),
-            abi: AtomicU8::new(ABI_64),
+            era: AtomicU32::new(ABI_64),
             polling: AtomicU32::new(0),
             callback: Callback::new(),
             pirqs: Pirqs::new(pirqs),
@@ -259,11 +285,12 @@ impl<L: RawMutex> Domain<L> {
 
     /// The ABI it uses now.
     pub fn abi(&self) -> EventAbi {
-        match self.abi.load(Ordering::Acquire) {
-            ABI_32 => EventAbi::TwoLevel(WordSize::Bits32),
-            ABI_FIFO => EventAbi::Fifo,
-            _ => EventAbi::TwoLevel(WordSize::Bits64),
-        }
+        self.era().abi()
+    }
+
+    #[inline]
+    pub(crate) fn era(&self) -> Era {
+        Era(self.era.load(Ordering::Acquire))
     }
 
     /// How many ports are open, those the hypervisor consumes included.
@@ -280,14 +307,10 @@ impl<L: RawMutex> Domain<L> {
         self.structure.lock()
     }
 
+    /// The caller holds the event lock, or nobody else knows the domain yet.
     pub(crate) fn set_abi(&self, abi: EventAbi) {
-        let number = match abi {
-            EventAbi::TwoLevel(WordSize::Bits32) => ABI_32,
-            EventAbi::TwoLevel(WordSize::Bits64) => ABI_64,
-            EventAbi::Fifo => ABI_FIFO,
-        };
         // Pairs with the look at the ABI after a 2-level bit was set: one of the two sees the other.
-        self.abi.store(number, Ordering::SeqCst);
+        self.era.store(self.era().next(abi).0, Ordering::SeqCst);
     }
 
     /// Pins the shared page in the layout of `word_size`; the other layout's pin is given back.
@@ -324,7 +347,7 @@ impl<L: RawMutex> Domain<L> {
     }
 
     /// The slot of a port the guest chose.
-    pub(crate) fn slot(&self, port: Port) -> Result<&Slot<L>, EventError> {
+    pub(crate) fn slot(&self, port: Port) -> Result<Slot<'_, L>, EventError> {
         self.ports.get(port).ok_or(EventError::NoPort(self.id, port))
     }
 

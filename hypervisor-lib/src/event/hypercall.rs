@@ -99,6 +99,15 @@ impl<L: RawMutex> Domain<L> {
     /// [`EventError`]; the argument is as it was.
     pub fn event_channel_op<H: Host<Lock = L>>(&self, host: &H, call: &mut EventCall) -> Result<(), EventError> {
         match call {
+            // Apart from the others, whose many cases would cost it registers.
+            EventCall::Send(arg) => self.send(host, Port(arg.port)),
+            other => self.structural_op(host, other),
+        }
+    }
+
+    #[inline(never)]
+    fn structural_op<H: Host<Lock = L>>(&self, host: &H, call: &mut EventCall) -> Result<(), EventError> {
+        match call {
             EventCall::BindInterdomain(arg) => {
                 let port = self.bind_interdomain(host, DomainId(arg.remote_dom), Port(arg.remote_port))?;
                 arg.local_port = port.0;

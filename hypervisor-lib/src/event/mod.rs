@@ -15,13 +15,14 @@
 //! | | lock | guards | held |
 //! |---|---|---|---|
 //! | 1 | event lock, one a domain; two by ascending number | which ports are open, which pages are pinned, which physical IRQs are mapped and passed through | by opening, closing, setting up; while a passed-through interrupt is carried |
-//! | 2 | port lock, one a port; two by domain and port | what the port is bound to | by a sender on its own port; by closing on both ends |
-//! | 3 | queue lock, one a vCPU and priority; two by rank | the queue's tail | while a port is put into the queue |
+//! | 2 | port lock, one a port; two by domain and port | changes of what the port is bound to and where its events go | by a 2-level sender on its own port; by closing on both ends |
+//! | 3 | queue lock, one a vCPU and priority; two by rank | the queue's tail, the guest's pages while they are written for it | while a port is put into the queue; passed through by closing either end and by moving |
 //! | 4 | callback line, one a domain | the line's level | while the line is driven |
 //!
-//! A sender takes 2 of its own port and 3; each is held for a bounded number of steps, and nothing a guest does makes it
-//! longer. What a sender reads without a lock (a port's page of slots, a vCPU's block, the route) is published by a single
-//! word.
+//! A sender takes 3 over FIFO queues and 2 of its own port with the 2-level ABI, both only where something is out of the
+//! ordinary, and none for an event that changes nothing; each is held for a bounded number of steps, and nothing a guest does
+//! makes it longer. What a sender reads without a lock (a port's word, its page of slots, a vCPU's block) is published by a
+//! single word, and read again under the lock.
 //!
 //! **Example.** A hypervisor of two domains whose hypercalls arrive as numbers, of which one connects to the other and calls
 //! it:

@@ -28,7 +28,11 @@ impl<L: RawMutex> Domain<L> {
     ///
     /// # Errors
     /// The domain is dying; all ports up to its limit are taken.
-    fn find_free(&self, memory: &impl GuestMemory, structure: &mut Structure) -> Result<(Port, &Slot<L>), EventError> {
+    fn find_free(
+        &self,
+        memory: &impl GuestMemory,
+        structure: &mut Structure,
+    ) -> Result<(Port, Slot<'_, L>), EventError> {
         if structure.life != Life::Alive {
             return Err(EventError::Dying(self.id));
         }
@@ -52,10 +56,11 @@ impl<L: RawMutex> Domain<L> {
     }
 
     /// Binds a free port. The caller holds the event lock.
-    fn open(&self, structure: &mut Structure, slot: &Slot<L>, binding: Binding, vcpu: VcpuId) {
-        let mut bound = slot.lock();
-        slot.set_route(Route { vcpu, priority: FifoPriority::DEFAULT });
-        bound.set(binding);
+    fn open(&self, structure: &mut Structure, slot: Slot<'_, L>, binding: Binding, vcpu: VcpuId) {
+        let route = Route { vcpu, priority: FifoPriority::DEFAULT };
+        let mut guard = slot.lock();
+        let bound = guard.bound().with_binding(binding).with_route(route);
+        guard.set_bound(bound);
         structure.open += 1;
     }
 
@@ -99,7 +104,8 @@ impl<L: RawMutex> Domain<L> {
         self.vcpu(vcpu)?;
         let mut structure = self.lock();
         let (port, slot) = self.find_free(host, &mut structure)?;
-        slot.set_consumer(Some(consumer));
+        let free = slot.bound();
+        slot.lock().set_bound(free.with_consumer(Some(consumer)));
         self.open(&mut structure, slot, Binding::Unbound { remote }, vcpu);
         structure.consumed += 1;
         Ok(port)
@@ -228,7 +234,7 @@ impl<L: RawMutex> Domain<L> {
         self.vcpu(vcpu)?;
         let slot = self.slot(port)?;
         let _structure = self.lock();
-        let bound = slot.lock();
+        let mut bound = slot.lock();
         if slot.consumer().is_some() {
             return Err(EventError::XenConsumer(self.id, port));
         }
@@ -243,7 +249,7 @@ impl<L: RawMutex> Domain<L> {
             }
             Binding::Unbound { .. } | Binding::Interdomain { .. } | Binding::Pirq(_) | Binding::Virq(_) => {}
         }
-        slot.set_route(Route { vcpu, ..route });
+        self.reroute(&mut bound, Route { vcpu, ..route });
         Ok(())
     }
 }

@@ -191,9 +191,10 @@ impl<L: RawMutex> Domain<L> {
             }
             Binding::Unbound { .. } | Binding::Interdomain { .. } | Binding::Ipi => saved.binding,
         };
-        let mut bound = slot.lock();
-        bound.set(binding);
-        slot.set_route(Route { vcpu: VcpuId(saved.vcpu), priority: FifoPriority::from_low_bits(saved.priority) });
+        let route = Route { vcpu: VcpuId(saved.vcpu), priority: FifoPriority::from_low_bits(saved.priority) };
+        let mut guard = slot.lock();
+        let bound = guard.bound().with_binding(binding).with_route(route);
+        guard.set_bound(bound);
         if saved.unraised {
             slot.keep_unraised();
         }

@@ -1,16 +1,16 @@
-//! What the host keeps about one port: 12 bytes, with a lock of one byte.
+//! What the host keeps about one port: 12 bytes, 8 of them its word, which lies among the words of other ports.
 //!
 //! ```text
-//! byte 0        lock          guards the binding; a sender holds its own port's
-//! byte 1–6      binding       what the port is bound to
-//! byte 7        notes         bit 0: an event came while there was no event word to hold it;
-//!                             bits 7:3: who in the hypervisor consumes the events, plus 1
-//! byte 8–9      route         where events go: vCPU << 4 | priority
-//! byte 10–11    last queue    where the event was linked last: vCPU << 4 | priority
+//! word   8 bytes   what the port is bound to, who in the hypervisor consumes its events, and where they go
+//! notes  2 bytes   where the event was linked last: vCPU << 4 | priority
+//!        1 byte    1: an event came while there was no event word to hold it
+//!        1 byte    lock, held by whoever changes the word
 //! ```
 //!
-//! Route and last queue are single words, so that neither is ever read torn (R-11).
+//! Word and last queue are single words, so that neither is ever read torn (R-11). A sender reads the word without the
+//! lock; what that is worth says [`send`](super::send).
 
+use bitfield_struct::bitfield;
 use hypervisor_abi::DomainId;
 use hypervisor_abi::Port;
 use hypervisor_abi::VcpuId;
@@ -18,8 +18,10 @@ use hypervisor_abi::Virq;
 use hypervisor_abi::event::FifoPriority;
 use hypervisor_abi::sync::AtomicU8;
 use hypervisor_abi::sync::AtomicU16;
+use hypervisor_abi::sync::AtomicU64;
 use hypervisor_abi::sync::Ordering;
 use lock_api::Mutex;
+use lock_api::MutexGuard;
 use lock_api::RawMutex;
 
 /// The most vCPUs a domain can have: a route has 12 bits for them.
@@ -79,18 +81,28 @@ impl ConsumerId {
     }
 }
 
-/// A binding, as the slot's lock guards it.
-#[derive(Clone, Copy, Debug)]
+/// A port's word.
+#[bitfield(u64)]
+#[derive(PartialEq, Eq)]
 pub(crate) struct Bound {
+    /// The other end's port, or the physical or virtual IRQ.
+    #[bits(24)]
+    detail: u32,
+    /// The other end's domain.
+    domain: u16,
+    #[bits(3)]
     kind: u8,
-    domain: [u8; 2],
-    detail: [u8; 3],
+    /// Who in the hypervisor consumes the events, plus 1; 0 for the guest.
+    #[bits(5)]
+    taker: u8,
+    route_word: u16,
 }
 
 impl Bound {
-    const FREE: Self = Self { kind: 0, domain: [0; 2], detail: [0; 3] };
+    /// The word of a port that is open to everybody.
+    const FREE: Self = Self::new().with_route(Route::DEFAULT);
 
-    pub(crate) fn set(&mut self, binding: Binding) {
+    pub(crate) fn with_binding(self, binding: Binding) -> Self {
         let (kind, domain, detail) = match binding {
             Binding::Free => (0, 0, 0),
             Binding::Reserved => (1, 0, 0),
@@ -100,15 +112,13 @@ impl Bound {
             Binding::Virq(virq) => (5, 0, u32::from(virq.number())),
             Binding::Ipi => (6, 0, 0),
         };
-        let [low, middle, high, _] = detail.to_le_bytes();
-        *self = Self { kind, domain: domain.to_le_bytes(), detail: [low, middle, high] };
+        self.with_kind(kind).with_domain(domain).with_detail(detail)
     }
 
+    #[inline]
     pub(crate) fn binding(self) -> Binding {
-        let domain = DomainId(u16::from_le_bytes(self.domain));
-        let [low, middle, high] = self.detail;
-        let detail = u32::from_le_bytes([low, middle, high, 0]);
-        match self.kind {
+        let (domain, detail) = (DomainId(self.domain()), self.detail());
+        match self.kind() {
             1 => Binding::Reserved,
             2 => Binding::Unbound { remote: domain },
             3 => Binding::Interdomain { remote: domain, port: Port(detail) },
@@ -118,10 +128,43 @@ impl Bound {
             _ => Binding::Free,
         }
     }
+
+    /// Whether the port is bound to the same as in another word, wherever its events go.
+    #[inline]
+    pub(crate) fn is_bound_as(self, other: Self) -> bool {
+        const BINDING: Bound = Bound::new().with_kind(7).with_domain(u16::MAX).with_detail(MAX_PIRQS - 1);
+        (u64::from(self) ^ u64::from(other)) & u64::from(BINDING) == 0
+    }
+
+    /// Who in the hypervisor consumes the port's events.
+    #[inline]
+    pub(crate) const fn consumer(self) -> Option<ConsumerId> {
+        match self.taker() {
+            0 => None,
+            number => Some(ConsumerId(number - 1)),
+        }
+    }
+
+    pub(crate) const fn with_consumer(self, consumer: Option<ConsumerId>) -> Self {
+        match consumer {
+            None => self.with_taker(0),
+            Some(ConsumerId(number)) => self.with_taker(number + 1),
+        }
+    }
+
+    /// Where the port's events go.
+    #[inline]
+    pub(crate) const fn route(self) -> Route {
+        Route::from_word(self.route_word())
+    }
+
+    pub(crate) const fn with_route(self, route: Route) -> Self {
+        self.with_route_word(route.word())
+    }
 }
 
 /// A vCPU's queue: where a port's events go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq)]
 pub(crate) struct Route {
     pub(crate) vcpu: VcpuId,
     pub(crate) priority: FifoPriority,
@@ -147,84 +190,166 @@ impl Route {
     }
 }
 
-/// One port, as the host keeps it.
-pub(crate) struct Slot<L: RawMutex> {
-    bound: Mutex<L, Bound>,
-    notes: AtomicU8,
-    route: AtomicU16,
-    last: AtomicU16,
+impl PartialEq for Route {
+    /// One comparison of words, since that is what senders have before them.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.word() == other.word()
+    }
 }
 
-/// A slot whose lock is held.
-pub(crate) type SlotGuard<'s, L> = lock_api::MutexGuard<'s, L, Bound>;
+/// Why a port is raised: the word of the port, maybe another's, that is bound to it.
+pub(crate) struct Source<'p, L: RawMutex> {
+    slot: Slot<'p, L>,
+    bound: Bound,
+}
 
-impl<L: RawMutex> Slot<L> {
+impl<'p, L: RawMutex> Source<'p, L> {
+    /// The source whose word was `bound` a moment ago.
+    #[inline]
+    pub(crate) const fn new(slot: Slot<'p, L>, bound: Bound) -> Self {
+        Self { slot, bound }
+    }
+
+    /// Whether the port is still bound as it was.
+    #[inline]
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.slot.bound().is_bound_as(self.bound)
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> SlotGuard<'p, L> {
+        self.slot.lock()
+    }
+}
+
+/// The cell of a port's word.
+pub(crate) struct Word(AtomicU64);
+
+impl Word {
     pub(crate) fn free() -> Self {
-        Self {
-            bound: Mutex::new(Bound::FREE),
-            notes: AtomicU8::new(0),
-            route: AtomicU16::new(Route::DEFAULT.word()),
-            last: AtomicU16::new(Route::DEFAULT.word()),
-        }
+        Self(AtomicU64::new(Bound::FREE.into()))
+    }
+}
+
+/// What the host keeps about a port beside its word.
+pub(crate) struct Notes<L: RawMutex> {
+    last: AtomicU16,
+    unraised: AtomicU8,
+    lock: Mutex<L, ()>,
+}
+
+impl<L: RawMutex> Notes<L> {
+    pub(crate) fn new() -> Self {
+        Self { last: AtomicU16::new(Route::DEFAULT.word()), unraised: AtomicU8::new(0), lock: Mutex::new(()) }
+    }
+}
+
+/// One port, as the host keeps it.
+pub(crate) struct Slot<'p, L: RawMutex> {
+    word: &'p Word,
+    notes: &'p Notes<L>,
+}
+
+impl<L: RawMutex> Clone for Slot<'_, L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<L: RawMutex> Copy for Slot<'_, L> {}
+
+/// A slot whose lock is held: only then its word may be changed.
+pub(crate) struct SlotGuard<'p, L: RawMutex> {
+    slot: Slot<'p, L>,
+    _held: MutexGuard<'p, L, ()>,
+}
+
+impl<'p, L: RawMutex> Slot<'p, L> {
+    #[inline]
+    pub(crate) const fn new(word: &'p Word, notes: &'p Notes<L>) -> Self {
+        Self { word, notes }
     }
 
-    pub(crate) fn lock(&self) -> SlotGuard<'_, L> {
-        self.bound.lock()
+    #[inline]
+    pub(crate) fn lock(self) -> SlotGuard<'p, L> {
+        SlotGuard { slot: self, _held: self.notes.lock.lock() }
     }
 
-    pub(crate) fn binding(&self) -> Binding {
-        self.lock().binding()
+    #[inline]
+    pub(crate) fn bound(self) -> Bound {
+        self.word.0.load(Ordering::Acquire).into()
     }
 
-    pub(crate) fn route(&self) -> Route {
-        Route::from_word(self.route.load(Ordering::Acquire))
+    pub(crate) fn binding(self) -> Binding {
+        self.bound().binding()
     }
 
-    pub(crate) fn set_route(&self, route: Route) {
-        self.route.store(route.word(), Ordering::Release);
+    pub(crate) fn route(self) -> Route {
+        self.bound().route()
     }
 
-    pub(crate) fn last_queue(&self) -> Route {
-        Route::from_word(self.last.load(Ordering::Acquire))
+    /// Who in the hypervisor consumes the port's events.
+    pub(crate) fn consumer(self) -> Option<ConsumerId> {
+        self.bound().consumer()
+    }
+
+    #[inline]
+    pub(crate) fn last_queue(self) -> Route {
+        Route::from_word(self.notes.last.load(Ordering::Acquire))
     }
 
     /// The caller holds both queues' locks.
-    pub(crate) fn set_last_queue(&self, route: Route) {
-        self.last.store(route.word(), Ordering::Release);
+    pub(crate) fn set_last_queue(self, route: Route) {
+        self.notes.last.store(route.word(), Ordering::Release);
     }
 
     /// Keeps an event until there is an event word for it.
-    pub(crate) fn keep_unraised(&self) {
-        self.notes.fetch_or(UNRAISED, Ordering::AcqRel);
+    pub(crate) fn keep_unraised(self) {
+        self.notes.unraised.store(1, Ordering::Release);
     }
 
     /// Whether an event was kept; it is no longer.
-    pub(crate) fn take_unraised(&self) -> bool {
+    pub(crate) fn take_unraised(self) -> bool {
         // A look first: ports without a kept event are the rule.
-        self.has_unraised() && self.notes.fetch_and(!UNRAISED, Ordering::AcqRel) & UNRAISED != 0
+        self.has_unraised() && self.notes.unraised.swap(0, Ordering::AcqRel) != 0
     }
 
-    pub(crate) fn has_unraised(&self) -> bool {
-        self.notes.load(Ordering::Acquire) & UNRAISED != 0
-    }
-
-    /// Who in the hypervisor consumes the port's events; senders read it without the port's lock.
-    pub(crate) fn consumer(&self) -> Option<ConsumerId> {
-        (self.notes.load(Ordering::Acquire) >> CONSUMER_SHIFT).checked_sub(1).map(ConsumerId)
-    }
-
-    /// The caller holds the slot's lock, and the port is not connected.
-    pub(crate) fn set_consumer(&self, consumer: Option<ConsumerId>) {
-        self.notes.fetch_and(UNRAISED, Ordering::AcqRel);
-        let number = consumer.map_or(0, |consumer| consumer.0 + 1);
-        self.notes.fetch_or(number << CONSUMER_SHIFT, Ordering::AcqRel);
+    pub(crate) fn has_unraised(self) -> bool {
+        self.notes.unraised.load(Ordering::Acquire) != 0
     }
 }
 
-/// Bit of the notes: an event waits for its event word.
-const UNRAISED: u8 = 1;
-/// Where the consumer's number plus 1 begins in the notes.
-const CONSUMER_SHIFT: u32 = 3;
+impl<L: RawMutex> SlotGuard<'_, L> {
+    pub(crate) fn bound(&self) -> Bound {
+        self.slot.bound()
+    }
+
+    pub(crate) fn binding(&self) -> Binding {
+        self.bound().binding()
+    }
+
+    /// Changes the whole word at once.
+    pub(crate) fn set_bound(&mut self, bound: Bound) {
+        self.slot.word.0.store(bound.into(), Ordering::Release);
+    }
+
+    /// Changes what the port is bound to, and nothing else.
+    pub(crate) fn set(&mut self, binding: Binding) {
+        self.set_bound(self.bound().with_binding(binding));
+    }
+
+    /// Changes where the port's events go. If they go to a queue, the caller holds its lock: whoever puts the port into it
+    /// relies on that.
+    pub(crate) fn set_route(&mut self, route: Route) {
+        self.set_bound(self.bound().with_route(route));
+    }
+
+    /// The word of a port that was never bound.
+    pub(crate) fn reset(&mut self) {
+        self.set_bound(Bound::FREE);
+    }
+}
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -239,16 +364,13 @@ mod tests {
     use super::Bound;
     use super::ConsumerId;
     use super::MAX_VCPUS;
+    use super::Notes;
     use super::Route;
     use super::Slot;
+    use super::Word;
 
     #[test]
-    fn a_port_costs_the_host_12_bytes() {
-        assert_eq!(size_of::<Slot<RawMutex>>(), 12);
-    }
-
-    #[test]
-    fn bindings_survive_packing() {
+    fn bindings_survive_packing_beside_consumers_and_routes() {
         let bindings = [
             Binding::Free,
             Binding::Reserved,
@@ -258,25 +380,26 @@ mod tests {
             Binding::Virq(Virq::new(23).expect("a VIRQ")),
             Binding::Ipi,
         ];
+        let route = Route { vcpu: VcpuId(MAX_VCPUS - 1), priority: FifoPriority::LOWEST };
         for binding in bindings {
-            let mut bound = Bound::FREE;
-            bound.set(binding);
-            assert_eq!(bound.binding(), binding);
+            for consumer in [None, ConsumerId::new(0), ConsumerId::new(30)] {
+                let bound = Bound::FREE.with_binding(binding).with_consumer(consumer).with_route(route);
+                assert_eq!((bound.binding(), bound.consumer(), bound.route()), (binding, consumer, route));
+                assert!(bound.is_bound_as(Bound::FREE.with_binding(binding)));
+                assert!(!bound.is_bound_as(Bound::FREE.with_binding(Binding::Pirq(7))));
+            }
         }
+        assert_eq!(ConsumerId::new(31), None);
     }
 
     #[test]
-    fn a_consumer_and_a_kept_event_do_not_disturb_each_other() {
-        let slot = Slot::<RawMutex>::free();
-        for consumer in [None, ConsumerId::new(0), ConsumerId::new(30)] {
-            slot.keep_unraised();
-            slot.set_consumer(consumer);
-            assert_eq!(slot.consumer(), consumer);
-            assert!(slot.take_unraised());
-            assert!(!slot.take_unraised());
-            assert_eq!(slot.consumer(), consumer);
-        }
-        assert_eq!(ConsumerId::new(31), None);
+    fn a_kept_event_is_taken_once() {
+        let (word, notes) = (Word::free(), Notes::<RawMutex>::new());
+        let slot = Slot::new(&word, &notes);
+        assert!(!slot.take_unraised());
+        slot.keep_unraised();
+        assert!(slot.take_unraised());
+        assert!(!slot.take_unraised());
     }
 
     #[test]

@@ -14,9 +14,11 @@ use hypervisor_abi::sync::fence;
 use lock_api::RawMutex;
 
 use super::domain::Domain;
+use super::domain::Era;
 use super::host::Host;
 use super::memory::GuestMemory;
 use super::slot::Slot;
+use super::slot::Source;
 
 /// A domain's bitmaps in either layout.
 #[derive(Clone, Copy, Debug)]
@@ -25,71 +27,101 @@ pub(crate) enum Bitmaps<'m> {
     Bits32(&'m SharedInfo32),
 }
 
-/// One of the two bitmaps.
-#[derive(Clone, Copy, Debug)]
-enum Which {
-    Pending,
-    Mask,
+/// The bitmaps in one layout. Beyond them nothing is pending or masked, and nothing can be changed.
+trait Layout {
+    /// How many bits a word has.
+    const WORD_BITS: u32;
+
+    fn is_pending(&self, port: Port, order: Ordering) -> bool;
+
+    fn is_masked(&self, port: Port) -> bool;
+
+    /// Sets a pending bit; whether it was clear before.
+    fn set_pending(&self, port: Port) -> bool;
+
+    /// Clears a pending bit; whether it was set.
+    fn clear_pending(&self, port: Port) -> bool;
+
+    /// Clears a mask bit; whether it was set.
+    fn clear_mask(&self, port: Port) -> bool;
 }
 
-/// Runs an expression with `$word` and `$bit` of a port in either layout; `None` beyond the bitmap.
-macro_rules! with_bit {
-    ($bitmaps:expr, $which:expr, $port:expr, |$word:ident, $bit:ident| $result:expr) => {
-        match $bitmaps {
-            Bitmaps::Bits64(info) => {
-                let words = match $which {
-                    Which::Pending => &info.evtchn_pending,
-                    Which::Mask => &info.evtchn_mask,
-                };
-                let ($word, $bit) = (words.get($port.index() / 64), 1_u64 << ($port.0 % 64));
-                $word.map(|$word| $result)
+/// Implements the trait for one width.
+macro_rules! layout {
+    ($shared:ty, $word:ty) => {
+        // Asked whether a bit was clear, not whether it was set, the compiler makes one `lock bts` of it, not a loop.
+        impl Layout for $shared {
+            const WORD_BITS: u32 = <$word>::BITS;
+
+            #[inline(always)]
+            fn is_pending(&self, port: Port, order: Ordering) -> bool {
+                let word = self.evtchn_pending.get(port.index() / <$word>::BITS as usize);
+                word.is_some_and(|word| word.load(order) & (1 << (port.0 % <$word>::BITS)) != 0)
             }
-            Bitmaps::Bits32(info) => {
-                let words = match $which {
-                    Which::Pending => &info.evtchn_pending,
-                    Which::Mask => &info.evtchn_mask,
-                };
-                let ($word, $bit) = (words.get($port.index() / 32), 1_u32 << ($port.0 % 32));
-                $word.map(|$word| $result)
+
+            #[inline(always)]
+            fn is_masked(&self, port: Port) -> bool {
+                let word = self.evtchn_mask.get(port.index() / <$word>::BITS as usize);
+                word.is_some_and(|word| word.load(Ordering::SeqCst) & (1 << (port.0 % <$word>::BITS)) != 0)
+            }
+
+            #[inline(always)]
+            fn set_pending(&self, port: Port) -> bool {
+                let Some(word) = self.evtchn_pending.get(port.index() / <$word>::BITS as usize) else { return false };
+                let bit: $word = 1 << (port.0 % <$word>::BITS);
+                word.fetch_or(bit, Ordering::SeqCst) & bit == 0
+            }
+
+            fn clear_pending(&self, port: Port) -> bool {
+                let Some(word) = self.evtchn_pending.get(port.index() / <$word>::BITS as usize) else { return false };
+                let bit: $word = 1 << (port.0 % <$word>::BITS);
+                word.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+            }
+
+            fn clear_mask(&self, port: Port) -> bool {
+                let Some(word) = self.evtchn_mask.get(port.index() / <$word>::BITS as usize) else { return false };
+                let bit: $word = 1 << (port.0 % <$word>::BITS);
+                word.fetch_and(!bit, Ordering::SeqCst) & bit != 0
             }
         }
     };
 }
 
-impl Bitmaps<'_> {
-    /// How many bits a word has.
-    const fn word_bits(self) -> u32 {
-        match self {
-            Self::Bits64(_) => 64,
-            Self::Bits32(_) => 32,
+layout!(SharedInfo64, u64);
+layout!(SharedInfo32, u32);
+
+/// Runs an expression with the bitmaps in their layout.
+macro_rules! in_layout {
+    ($bitmaps:expr, |$info:ident| $result:expr) => {
+        match $bitmaps {
+            Bitmaps::Bits64($info) => $result,
+            Bitmaps::Bits32($info) => $result,
         }
-    }
+    };
+}
 
-    fn has(self, which: Which, port: Port, order: Ordering) -> bool {
-        with_bit!(self, which, port, |word, bit| word.load(order) & bit != 0).unwrap_or(false)
-    }
-
-    /// Sets a bit; whether it was set before. Beyond the bitmap nothing happens.
-    fn set(self, which: Which, port: Port) -> bool {
-        with_bit!(self, which, port, |word, bit| word.fetch_or(bit, Ordering::SeqCst) & bit != 0).unwrap_or(true)
-    }
-
-    /// Clears a bit; whether it was set before.
-    fn clear(self, which: Which, port: Port) -> bool {
-        with_bit!(self, which, port, |word, bit| word.fetch_and(!bit, Ordering::SeqCst) & bit != 0).unwrap_or(false)
+impl Bitmaps<'_> {
+    /// Whether an event changes nothing: the port is pending, and whoever clears that will look for events afterwards.
+    #[inline]
+    pub(crate) fn absorbs(self, port: Port) -> bool {
+        in_layout!(self, |info| info.is_pending(port, Ordering::Acquire) && {
+            // What the sender wrote before must be visible to a guest that clears the bit after this look.
+            fence(Ordering::SeqCst);
+            info.is_pending(port, Ordering::Acquire)
+        })
     }
 
     pub(crate) fn is_pending(self, port: Port) -> bool {
-        self.has(Which::Pending, port, Ordering::SeqCst)
+        in_layout!(self, |info| info.is_pending(port, Ordering::SeqCst))
     }
 
     pub(crate) fn is_masked(self, port: Port) -> bool {
-        self.has(Which::Mask, port, Ordering::SeqCst)
+        in_layout!(self, |info| info.is_masked(port))
     }
 
     /// Clears a pending bit; whether it was set.
     pub(crate) fn clear_pending(self, port: Port) -> bool {
-        self.clear(Which::Pending, port)
+        in_layout!(self, |info| info.clear_pending(port))
     }
 }
 
@@ -101,43 +133,75 @@ impl<L: RawMutex> Domain<L> {
         self.shared_info_32.get(memory).map(Bitmaps::Bits32)
     }
 
-    /// Makes a port pending, selects its word and calls its vCPU.
-    pub(crate) fn two_level_set_pending<H: Host<Lock = L>>(&self, host: &H, port: Port, slot: &Slot<L>) {
-        let Some(bitmaps) = self.bitmaps(host) else { return };
-        let looks_pending = || bitmaps.has(Which::Pending, port, Ordering::Acquire);
-        if looks_pending() {
-            // What the sender wrote before must be visible to a guest that clears the bit after this look.
-            fence(Ordering::SeqCst);
-            if looks_pending() {
-                return;
-            }
+    /// Makes a port pending, selects its word and calls its vCPU. The caller has made sure that it stays open meanwhile.
+    pub(crate) fn two_level_set_pending<H: Host<Lock = L>>(&self, host: &H, port: Port, slot: Slot<'_, L>) {
+        if let Some(bitmaps) = self.bitmaps(host).filter(|bitmaps| !bitmaps.absorbs(port)) {
+            self.two_level_raise(host, bitmaps, port, slot);
         }
-        if bitmaps.set(Which::Pending, port) {
+    }
+
+    /// Makes a port pending if that is an ordinary matter; else `false`. The caller holds no lock.
+    #[inline]
+    pub(crate) fn two_level_try_raise<H: Host<Lock = L>>(
+        &self,
+        host: &H,
+        port: Port,
+        slot: Slot<'_, L>,
+        era: Era,
+        source: Source<'_, L>,
+    ) -> bool {
+        let Some(bitmaps) = self.bitmaps(host) else { return false };
+        if bitmaps.absorbs(port) {
+            return true;
+        }
+        let _held = source.lock();
+        // From here on nobody closes the port, but it may have been closed before, and the ABI may be another.
+        if !source.is_unchanged() || slot.consumer().is_some() || self.era() != era {
+            return false;
+        }
+        self.two_level_raise(host, bitmaps, port, slot);
+        true
+    }
+
+    #[inline]
+    fn two_level_raise<H: Host<Lock = L>>(&self, host: &H, bitmaps: Bitmaps<'_>, port: Port, slot: Slot<'_, L>) {
+        in_layout!(bitmaps, |info| self.raise_in(host, info, port, slot));
+    }
+
+    #[inline(always)]
+    fn raise_in<H: Host<Lock = L>>(&self, host: &H, info: &impl Layout, port: Port, slot: Slot<'_, L>) {
+        if !info.set_pending(port) {
             return;
         }
         change_before_look();
-        if !bitmaps.is_masked(port) {
-            self.two_level_select(host, bitmaps, port, slot);
+        if !info.is_masked(port) {
+            self.select(host, info, port, slot);
         }
         self.wake_pollers(host, port);
+        // Whoever switches ABIs collects the old bits after the switch: either it saw this one, or this sees the switch.
+        change_before_look();
+        if let Some(fifo) = self.fifo_in_use() {
+            self.fifo_set_pending(host, fifo, port, slot);
+        }
     }
 
-    fn two_level_select<H: Host<Lock = L>>(&self, host: &H, bitmaps: Bitmaps<'_>, port: Port, slot: &Slot<L>) {
+    #[inline(always)]
+    fn select<H: Host<Lock = L>, I: Layout>(&self, host: &H, _: &I, port: Port, slot: Slot<'_, L>) {
         let vcpu = slot.route().vcpu;
-        let word = port.0 / bitmaps.word_bits();
-        if self.vcpu_info(host, vcpu).is_some_and(|info| info.select(word)) {
-            self.mark_pending(host, vcpu);
+        let Some(own) = self.vcpus.get(vcpu.index()) else { return };
+        if self.info_of(host, vcpu, own).is_some_and(|info| info.select(port.0 / I::WORD_BITS)) {
+            self.call(host, vcpu);
         }
     }
 
     /// Clears a port's mask, and calls its vCPU if an event was waiting behind it.
-    pub(crate) fn two_level_unmask<H: Host<Lock = L>>(&self, host: &H, port: Port, slot: &Slot<L>) {
+    pub(crate) fn two_level_unmask<H: Host<Lock = L>>(&self, host: &H, port: Port, slot: Slot<'_, L>) {
         let Some(bitmaps) = self.bitmaps(host) else { return };
-        if bitmaps.clear(Which::Mask, port) {
+        in_layout!(bitmaps, |info| if info.clear_mask(port) {
             change_before_look();
-            if bitmaps.is_pending(port) {
-                self.two_level_select(host, bitmaps, port, slot);
+            if info.is_pending(port, Ordering::SeqCst) {
+                self.select(host, info, port, slot);
             }
-        }
+        });
     }
 }

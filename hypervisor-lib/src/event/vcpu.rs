@@ -83,18 +83,21 @@ impl<'m> VcpuInfo<'m> {
         self.pending().load(Ordering::SeqCst) != 0 && self.mask().load(Ordering::Acquire) == 0
     }
 
-    /// Selects a word of the pending bitmap; whether it was not selected before.
+    /// Selects a word of the pending bitmap and, if it was not selected before, says that an event is pending; whether none
+    /// was before, so that the vCPU is to be called.
+    #[inline]
     pub(crate) fn select(self, word: u32) -> bool {
-        match self {
+        let was_selected = match self {
             Self::Bits64(info) => {
                 let bit = 1 << (word % 64);
-                info.evtchn_pending_sel.fetch_or(bit, Ordering::SeqCst) & bit == 0
+                info.evtchn_pending_sel.fetch_or(bit, Ordering::SeqCst) & bit != 0
             }
             Self::Bits32(info) => {
                 let bit = 1 << (word % 32);
-                info.evtchn_pending_sel.fetch_or(bit, Ordering::SeqCst) & bit == 0
+                info.evtchn_pending_sel.fetch_or(bit, Ordering::SeqCst) & bit != 0
             }
-        }
+        };
+        !was_selected && self.raise_upcall()
     }
 
     /// Selects every word, so that the guest looks at all of them.
@@ -162,10 +165,20 @@ impl<L: RawMutex> Domain<L> {
     /// A vCPU's block: the one it registered, else its place in the shared page. `None` for vCPUs from 32 on that have not
     /// registered one; what they miss until then is made up for when they do.
     pub(crate) fn vcpu_info<'m>(&self, memory: &'m impl GuestMemory, vcpu: VcpuId) -> Option<VcpuInfo<'m>> {
-        let own = self.vcpus.get(vcpu.index())?;
+        self.info_of(memory, vcpu, self.vcpus.get(vcpu.index())?)
+    }
+
+    /// The block of a vCPU that has been looked up before.
+    #[inline]
+    pub(crate) fn info_of<'m>(&self, memory: &'m impl GuestMemory, vcpu: VcpuId, own: &Vcpu) -> Option<VcpuInfo<'m>> {
         if let Some(info) = own.info_64.get(memory) {
             return Some(VcpuInfo::Bits64(info));
         }
+        self.rare_info_of(memory, vcpu, own)
+    }
+
+    /// The block of a vCPU that has none of its own, or one in the narrow layout.
+    fn rare_info_of<'m>(&self, memory: &'m impl GuestMemory, vcpu: VcpuId, own: &Vcpu) -> Option<VcpuInfo<'m>> {
         if let Some(info) = own.info_32.get(memory) {
             return Some(VcpuInfo::Bits32(info));
         }

@@ -3,8 +3,10 @@
 use loom::sync::Arc;
 use loom::thread;
 
+use hypervisor_abi::DomainId;
 use hypervisor_abi::event::LINKED;
 use hypervisor_abi::sync::Ordering;
+use hypervisor_lib::event::ResetStep;
 
 use crate::machine::ARRAY_GFN;
 use crate::machine::Machine;
@@ -30,6 +32,45 @@ fn a_send_beside_close_and_open_again_never_reaches_the_next_owner_of_the_port()
             }
         });
     }
+}
+
+#[test]
+fn a_send_beside_the_close_of_its_own_end_shows_at_the_other_end_before_the_close_returns_or_never() {
+    for fifo in [false, true] {
+        explore(4, move || {
+            let machine = Arc::new(if fifo { Machine::with_fifo() } else { Machine::new() });
+            let (port, theirs) = machine.connected();
+            let sender = {
+                let machine = Arc::clone(&machine);
+                // Open or not any more.
+                thread::spawn(move || machine.peer().send(&*machine, theirs).is_ok())
+            };
+            machine.peer().close(&*machine, theirs).expect("an open port");
+            let was_pending = machine.is_pending(port);
+            sender.join().expect("a sender that ends");
+            assert_eq!(machine.is_pending(port), was_pending, "an event has come from an end that is closed");
+        });
+    }
+}
+
+#[test]
+fn a_send_beside_a_reset_writes_no_page_that_was_given_back() {
+    explore(4, || {
+        let machine = Arc::new(Machine::with_fifo());
+        let (port, theirs) = machine.connected();
+        let sender = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || machine.send_from_peer(theirs))
+        };
+        machine.own().reset(&*machine, DomainId::SELF, ResetStep::Begin).expect("nobody is preempted");
+        // The guest takes its pages for something else.
+        machine.word(port).0.store(0, Ordering::SeqCst);
+        machine.control(V0).ready.store(0, Ordering::SeqCst);
+        sender.join().expect("a sender that ends");
+        let (word, ready) =
+            (machine.word(port).0.load(Ordering::SeqCst), machine.control(V0).ready.load(Ordering::SeqCst));
+        assert_eq!((word, ready), (0, 0), "a page was written after it was given back");
+    });
 }
 
 #[test]

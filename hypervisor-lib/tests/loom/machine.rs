@@ -152,6 +152,10 @@ impl Machine {
         &self.view::<EventArray>(GuestPlace::frame(ARRAY_GFN)).0[port.index()]
     }
 
+    pub(crate) fn control(&self, vcpu: VcpuId) -> &ControlBlock {
+        self.view(control_place(vcpu))
+    }
+
     pub(crate) fn is_pending(&self, port: Port) -> bool {
         self.own().bits(self, port).expect("a port").pending
     }
@@ -213,7 +217,7 @@ impl Machine {
     }
 
     fn consume_fifo(&self, vcpu: VcpuId) -> Vec<Port> {
-        let control: &ControlBlock = self.view(control_place(vcpu));
+        let control = self.control(vcpu);
         let mut ready = control.ready.swap(0, Ordering::SeqCst);
         let mut heads = [0; FIFO_QUEUES];
         let mut taken = Vec::new();

@@ -6,6 +6,7 @@
 //! it takes, and decide where that lies. `--quick` measures once, in few rounds.
 
 mod arbiter;
+mod events;
 mod floor;
 mod harness;
 mod hold;
@@ -31,8 +32,10 @@ const PROCESSES: usize = 5;
 const WORKER: &str = "--measure";
 
 /// The areas, in the order of their bars.
-const AREAS: [Area; 3] = [
+const AREAS: [Area; 5] = [
     Area { name: "vectors", measure: vectors::measure },
+    Area { name: "events", measure: events::measure },
+    Area { name: "event-memory", measure: events::measure_memory },
     Area { name: "memory", measure: simulator::memory },
     Area { name: "simulator", measure: simulator::measure },
 ];

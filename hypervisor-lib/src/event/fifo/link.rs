@@ -71,12 +71,12 @@ pub(super) struct Raised {
     pub(super) to_link: bool,
 }
 
-/// Makes a port pending and, unless it is masked or in a queue, linked.
+/// Makes a port pending whose word was `seen` a moment ago and, unless it is masked or in a queue, linked.
 ///
 /// One compare-and-exchange does both where the guest leaves the word alone; single bits, which cannot fail, do it where
 /// the guest does not.
-pub(super) fn raise(word: &impl Word) -> Raised {
-    let mut seen = word.load();
+#[inline]
+pub(super) fn raise(word: &impl Word, mut seen: EventWordValue) -> Raised {
     for _ in 0..TRIES {
         let to_link = !seen.masked() && !seen.linked();
         let raised = if to_link { seen.with_pending(true).with_linked(true) } else { seen.with_pending(true) };
@@ -127,7 +127,7 @@ mod tests {
             for pending in [false, true] {
                 let before = EventWordValue::new().with_masked(masked).with_linked(linked).with_pending(pending);
                 let cell = word(before);
-                let raised = raise(&cell);
+                let raised = raise(&cell, before);
                 assert_eq!((raised.was_pending, raised.to_link), (pending, to_link), "{before:?}");
                 let after = before.with_pending(true).with_linked(linked || to_link);
                 assert_eq!(cell.load(Ordering::Acquire), after);

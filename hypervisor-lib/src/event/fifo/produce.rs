@@ -3,11 +3,13 @@
 use hypervisor_abi::Port;
 use hypervisor_abi::event::ControlBlock;
 use hypervisor_abi::event::EventWord;
+use hypervisor_abi::event::EventWordValue;
 use hypervisor_abi::event::MASKED;
 use hypervisor_abi::event::PENDING;
 use hypervisor_abi::sync::Ordering;
 use hypervisor_abi::sync::change_before_look;
 use hypervisor_abi::sync::fence;
+use lock_api::Mutex;
 use lock_api::MutexGuard;
 use lock_api::RawMutex;
 
@@ -17,9 +19,13 @@ use super::link::Append;
 use super::link::append;
 use super::link::raise;
 use crate::event::domain::Domain;
+use crate::event::domain::Era;
 use crate::event::host::Host;
 use crate::event::slot::Route;
 use crate::event::slot::Slot;
+use crate::event::slot::SlotGuard;
+use crate::event::slot::Source;
+use crate::event::vcpu::Vcpu;
 
 /// How often a sender takes the locks of a port's queues before it gives up on a port that is moved all the time
 /// (8aa0e9d2d1).
@@ -33,45 +39,119 @@ struct Locked<'q, L: RawMutex> {
     old: Option<MutexGuard<'q, L, Tail>>,
 }
 
+/// What raising a port touches, looked up before its queue is locked.
+struct Reach<'a> {
+    word: &'a EventWord,
+    /// What the word was then.
+    seen: EventWordValue,
+    control: &'a ControlBlock,
+    vcpu: &'a Vcpu,
+}
+
 impl<L: RawMutex> Domain<L> {
-    /// Makes a port pending. An event for which there is no event word yet is kept for the page that brings it.
-    pub(crate) fn fifo_set_pending<H: Host<Lock = L>>(&self, host: &H, fifo: &Fifo<L>, port: Port, slot: &Slot<L>) {
+    /// Makes a port pending. The caller has made sure that it stays open meanwhile. An event for which there is no event
+    /// word yet is kept for the page that brings it.
+    pub(crate) fn fifo_set_pending<H: Host<Lock = L>>(&self, host: &H, fifo: &Fifo<L>, port: Port, slot: Slot<'_, L>) {
         let word = fifo.word(host, port).or_else(|| {
             slot.keep_unraised();
             // The page may have come between the look and the note; then whoever takes the note first raises the event.
             fence(Ordering::SeqCst);
             fifo.word(host, port).filter(|_| slot.take_unraised())
         });
-        if let Some(word) = word
-            && !is_absorbed(word)
-        {
-            self.fifo_raise(host, fifo, port, slot, word);
+        let Some(word) = word else { return };
+        let seen = word.load(Ordering::Acquire);
+        if is_absorbed(word, seen) {
+            return;
+        }
+        let Some(queues) = fifo.lock_queues(slot) else { return fifo.count_dropped() };
+        match self.reach(host, fifo, queues.route, word, seen) {
+            Some(reach) => self.raise_into(host, fifo, port, slot, &reach, queues),
+            None => {
+                // The guest must not unmask before it sets up the vCPU, so there is no queue to put the port into.
+                let was_pending = word.0.fetch_or(PENDING, Ordering::AcqRel) & PENDING != 0;
+                drop(queues);
+                if !was_pending {
+                    self.wake_pollers(host, port);
+                }
+            }
         }
     }
 
-    fn fifo_raise<H: Host<Lock = L>>(&self, host: &H, fifo: &Fifo<L>, port: Port, slot: &Slot<L>, word: &EventWord) {
-        // The locks come before PENDING, and stay until the port is in its queue: nobody is woken for a port the guest
-        // cannot see yet.
-        let Some(mut queues) = fifo.lock_queues(slot) else { return fifo.count_dropped() };
-        let vcpu = queues.route.vcpu;
-        let Some(control) = fifo.control(host, vcpu) else {
-            // The guest must not unmask before it sets up the vCPU, so there is no queue to put the port into.
-            let was_pending = word.0.fetch_or(PENDING, Ordering::AcqRel) & PENDING != 0;
-            drop(queues);
-            if !was_pending {
-                self.wake_pollers(host, port);
-            }
-            return;
+    /// Makes a port pending if that is an ordinary matter; else `false`. The caller holds no lock.
+    #[inline]
+    pub(crate) fn fifo_try_raise<H: Host<Lock = L>>(
+        &self,
+        host: &H,
+        port: Port,
+        slot: Slot<'_, L>,
+        era: Era,
+        source: Source<'_, L>,
+    ) -> bool {
+        let Some(fifo) = self.fifo.get() else { return false };
+        let Some(word) = fifo.word(host, port) else { return false };
+        let seen = word.load(Ordering::Acquire);
+        if is_absorbed(word, seen) {
+            return true;
+        }
+        let (bound, last) = (slot.bound(), slot.last_queue());
+        let route = bound.route();
+        let (Some(queue), Some(reach)) = (fifo.queue(route), self.reach(host, fifo, route, word, seen)) else {
+            return false;
         };
-        let raised = raise(word);
-        let is_new_head = raised.to_link && enqueue(host, fifo, slot, port, &mut queues, control);
+        if bound.consumer().is_some() || route != last {
+            return false;
+        }
+        let queues = Locked { route, tail: queue.lock(), old: None };
+        // From here on nobody closes or moves the port, but it may have been closed, moved or opened again before; even the
+        // ABI and its pages may be others.
+        let is_same = slot.bound() == bound && slot.last_queue() == last && self.era() == era;
+        if !is_same || !source.is_unchanged() {
+            return false;
+        }
+        self.raise_into(host, fifo, port, slot, &reach, queues);
+        true
+    }
+
+    /// What raising a port touches; `None` without a control block, or for a vCPU that does not exist.
+    #[inline]
+    fn reach<'a, H: Host<Lock = L>>(
+        &'a self,
+        host: &'a H,
+        fifo: &Fifo<L>,
+        route: Route,
+        word: &'a EventWord,
+        seen: EventWordValue,
+    ) -> Option<Reach<'a>> {
+        let control = fifo.control(host, route.vcpu)?;
+        Some(Reach { word, seen, control, vcpu: self.vcpus.get(route.vcpu.index())? })
+    }
+
+    /// Makes a port pending and puts it into its queue.
+    #[inline(always)]
+    fn raise_into<H: Host<Lock = L>>(
+        &self,
+        host: &H,
+        fifo: &Fifo<L>,
+        port: Port,
+        slot: Slot<'_, L>,
+        reach: &Reach<'_>,
+        mut queues: Locked<'_, L>,
+    ) {
+        // The lock comes before PENDING, and stays until the guest has been told: nobody is woken for a port that the guest
+        // cannot see yet, and no page of the guest's is written any more when a port is closed.
         let route = queues.route;
-        drop(queues);
-        if is_new_head {
+        let raised = raise(reach.word, reach.seen);
+        let is_new_head = raised.to_link && enqueue(host, fifo, slot, port, &mut queues, reach.control);
+        let is_first = is_new_head && {
             let bit = 1 << route.priority.number();
-            if control.ready.fetch_or(bit, Ordering::AcqRel) & bit == 0 {
-                self.mark_pending(host, vcpu);
-            }
+            let was_clear = reach.control.ready.fetch_or(bit, Ordering::AcqRel) & bit == 0;
+            // The block is looked up only now: a guest that registers another one meanwhile has it told that all is pending.
+            let info = || self.info_of(host, route.vcpu, reach.vcpu);
+            was_clear && info().is_some_and(|info| info.raise_upcall())
+        };
+        drop(queues);
+        if is_first {
+            self.call(host, route.vcpu);
         }
         if !raised.was_pending {
             self.wake_pollers(host, port);
@@ -79,7 +159,7 @@ impl<L: RawMutex> Domain<L> {
     }
 
     /// Clears a port's mask, and puts it into its queue if an event was waiting behind it.
-    pub(crate) fn fifo_unmask<H: Host<Lock = L>>(&self, host: &H, fifo: &Fifo<L>, port: Port, slot: &Slot<L>) {
+    pub(crate) fn fifo_unmask<H: Host<Lock = L>>(&self, host: &H, fifo: &Fifo<L>, port: Port, slot: Slot<'_, L>) {
         let Some(word) = fifo.word(host, port) else { return };
         word.0.fetch_and(!MASKED, Ordering::SeqCst);
         change_before_look();
@@ -87,18 +167,32 @@ impl<L: RawMutex> Domain<L> {
             self.fifo_set_pending(host, fifo, port, slot);
         }
     }
+
+    /// Waits until no sender is at work in the queue a port goes to. One that comes later finds what the caller has changed
+    /// in the ports' words.
+    pub(crate) fn await_senders(&self, slot: Slot<'_, L>) {
+        if let Some(queue) = self.fifo_in_use().and_then(|fifo| fifo.queue(slot.route())) {
+            drop(queue.lock());
+        }
+    }
+
+    /// Changes where a port's events go, while no sender is at work in the queue they went to.
+    pub(crate) fn reroute(&self, guard: &mut SlotGuard<'_, L>, route: Route) {
+        let queue = self.fifo_in_use().and_then(|fifo| fifo.queue(guard.bound().route()));
+        let _tail = queue.map(Mutex::lock);
+        guard.set_route(route);
+    }
 }
 
-/// Whether an event changes nothing: the port is pending, and whoever clears that will look for events afterwards.
-fn is_absorbed(word: &EventWord) -> bool {
-    let absorbs = || {
-        let seen = word.load(Ordering::Acquire);
-        seen.pending() && (seen.linked() || seen.masked())
-    };
-    absorbs() && {
+/// Whether an event changes nothing at a word that was `seen` a moment ago: the port is pending, and whoever clears that
+/// will look for events afterwards.
+#[inline]
+fn is_absorbed(word: &EventWord, seen: EventWordValue) -> bool {
+    let absorbs = |seen: EventWordValue| seen.pending() && (seen.linked() || seen.masked());
+    absorbs(seen) && {
         // What the sender wrote before must be visible to a guest that clears PENDING after this look.
         fence(Ordering::SeqCst);
-        absorbs()
+        absorbs(word.load(Ordering::Acquire))
     }
 }
 
@@ -107,7 +201,7 @@ fn is_absorbed(word: &EventWord) -> bool {
 fn enqueue<H: Host, L: RawMutex>(
     host: &H,
     fifo: &Fifo<L>,
-    slot: &Slot<L>,
+    slot: Slot<'_, L>,
     port: Port,
     queues: &mut Locked<'_, L>,
     control: &ControlBlock,
@@ -142,7 +236,7 @@ fn enqueue<H: Host, L: RawMutex>(
 impl<L: RawMutex> Fifo<L> {
     /// Locks the queue a port goes to and the one it was in last, in the order of their ranks; `None` if the port is moved
     /// faster than the locks are taken.
-    fn lock_queues(&self, slot: &Slot<L>) -> Option<Locked<'_, L>> {
+    fn lock_queues(&self, slot: Slot<'_, L>) -> Option<Locked<'_, L>> {
         for _ in 0..QUEUE_TRIES {
             let (route, last) = (slot.route(), slot.last_queue());
             let queue = self.queue(route)?;

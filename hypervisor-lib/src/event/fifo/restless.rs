@@ -122,7 +122,7 @@ fn a_word_that_changes_four_times_is_raised_by_steps_that_cannot_fail() {
     {
         // Bit 16 of the link: nobody but the guest cares.
         let word = Restless::new(before, 1 << 16, interferes);
-        let raised = raise(&word);
+        let raised = raise(&word, word.load());
         let to_link = before & (LINKED | MASKED) == 0;
         assert_eq!(raised, Raised { was_pending: before & PENDING != 0, to_link }, "{before:#x}, {interferes}");
         assert_eq!(word.tries.get(), interferes.min(3) + 1);
@@ -135,7 +135,7 @@ fn a_word_that_changes_four_times_is_raised_by_steps_that_cannot_fail() {
 fn a_word_that_is_masked_and_unmasked_all_the_time_is_linked_only_as_it_is_in_the_end() {
     for interferes in 0..8 {
         let word = Restless::new(0, MASKED, interferes);
-        let raised = raise(&word);
+        let raised = raise(&word, word.load());
         let masked = word.value.get() & MASKED != 0;
         assert_eq!(masked, interferes.min(4) % 2 == 1);
         assert_eq!(raised, Raised { was_pending: false, to_link: !masked });

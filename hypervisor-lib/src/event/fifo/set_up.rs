@@ -62,8 +62,8 @@ impl<L: RawMutex> Domain<L> {
     fn take_over_ports(&self, memory: &impl GuestMemory, channels: u32) {
         let bitmaps = self.bitmaps(memory);
         for (port, slot) in self.ports.existing(1..channels) {
-            let bound = slot.lock();
-            slot.set_route(Route { priority: FifoPriority::DEFAULT, ..slot.route() });
+            let mut bound = slot.lock();
+            self.reroute(&mut bound, Route { priority: FifoPriority::DEFAULT, ..slot.route() });
             // The bit goes, so that it absorbs nothing when a reset brings the bitmaps back.
             let was_pending = bitmaps.is_some_and(|bitmaps| bitmaps.clear_pending(port));
             if was_pending && bound.binding().is_open() {
@@ -105,7 +105,7 @@ impl<L: RawMutex> Domain<L> {
     /// No such port; a domain without priorities; a port that is not open; a priority above 15. In this order.
     pub fn set_priority(&self, port: Port, priority: u32) -> Result<(), EventError> {
         let slot = self.slot(port)?;
-        let bound = slot.lock();
+        let mut bound = slot.lock();
         if self.abi() != EventAbi::Fifo {
             return Err(EventError::NoPriorities(self.id));
         }
@@ -113,7 +113,7 @@ impl<L: RawMutex> Domain<L> {
             return Err(EventError::Unusable(self.id, port));
         }
         let number = u8::try_from(priority).map_err(|_| EventError::IllegalPriority(priority))?;
-        slot.set_route(Route { priority: FifoPriority::new(number)?, ..slot.route() });
+        self.reroute(&mut bound, Route { priority: FifoPriority::new(number)?, ..slot.route() });
         Ok(())
     }
 
