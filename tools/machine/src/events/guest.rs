@@ -33,7 +33,7 @@ use vector_allocator::AckType;
 
 use super::Channel;
 use super::EventFault;
-use super::Sender;
+use super::channel::Sender;
 use super::door::Door;
 use super::memory::Pages;
 use super::plan::GuestPlan;

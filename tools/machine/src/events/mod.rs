@@ -9,6 +9,7 @@
 //! Which event is pending, absorbed or taken next, and when a vCPU is called, those two say; the machine adds what each
 //! step costs. A source with a host vector is a physical IRQ of its domain; one without is sent by a backend domain.
 
+mod channel;
 mod door;
 mod guest;
 mod memory;
@@ -22,13 +23,14 @@ use core::iter;
 use guest_shim::Eoi;
 use guest_shim::EoiMode;
 use hypervisor_abi::DomainId as XenId;
-use hypervisor_abi::Port;
 use hypervisor_abi::VcpuId;
 use hypervisor_lib::event::EventError;
 use hypervisor_lib::event::Host as _;
 use self_cell::self_cell;
 use vector_allocator::DomainId;
 
+pub(crate) use self::channel::Channel;
+use self::channel::SenderKind;
 use self::guest::Guest;
 use self::memory::Extent;
 use self::memory::Memory;
@@ -74,26 +76,6 @@ struct Known {
     /// Whose each port is, port 1 first.
     sources: Box<[SourceIndex]>,
     summary: EventDomain,
-}
-
-/// A port, and who sends to it. Its source keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Channel {
-    port: Port,
-    sender: Sender,
-}
-
-/// Who sends to a port, in four bytes: there may be a hundred thousand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sender(u32);
-
-/// Who sends to a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SenderKind {
-    /// The hypervisor, when this physical IRQ of the domain has happened.
-    Pirq(u32),
-    /// The backend, from this port of its own; the events end so.
-    Backend(Port, EoiMode),
 }
 
 /// A source with its channel, and the guest that handles it.
@@ -362,37 +344,5 @@ impl Known {
         let (domain, abi) = (plan.domain, plan.abi);
         let summary = EventDomain { domain, abi, sent: 0, coalesced: 0, upcalls: 0, kicks: 0, delayed: 0 };
         Self { id, kind: plan.kind, sources: plan.sources().collect(), summary }
-    }
-}
-
-impl Channel {
-    /// That of a source that is no event.
-    pub(crate) const NONE: Self = Self { port: Port(0), sender: Sender(0) };
-}
-
-impl Sender {
-    /// The bit that tells a port of the backend from a physical IRQ; both numbers are far below it.
-    const BACKEND: u32 = 1 << 31;
-    /// The bit of a backend's port whose events end late.
-    const LATE: u32 = 1 << 30;
-
-    const fn pirq(number: u32) -> Self {
-        Self(number)
-    }
-
-    const fn backend(port: Port, eoi: EoiMode) -> Self {
-        match eoi {
-            EoiMode::Early => Self(port.0 | Self::BACKEND),
-            EoiMode::Late => Self(port.0 | Self::BACKEND | Self::LATE),
-        }
-    }
-
-    const fn kind(self) -> SenderKind {
-        let port = Port(self.0 & !(Self::BACKEND | Self::LATE));
-        match (self.0 & Self::BACKEND, self.0 & Self::LATE) {
-            (0, _) => SenderKind::Pirq(self.0),
-            (_, 0) => SenderKind::Backend(port, EoiMode::Early),
-            (_, _) => SenderKind::Backend(port, EoiMode::Late),
-        }
     }
 }
