@@ -110,9 +110,16 @@ impl<S: SharedInfo> EventAbi for TwoLevel<'_, S> {
             return;
         }
         scan.word = scan.next.0 / S::WORD_BITS;
-        // The word of the last round is visited twice: its upper ports now, all of them when its turn comes.
-        let from_next = u64::MAX << (scan.next.0 % S::WORD_BITS);
-        scan.bits = if scan.words >> scan.word & 1 == 1 { self.shared.deliverable(scan.word) & from_next } else { 0 };
+        if scan.words >> scan.word & 1 == 0 {
+            return;
+        }
+        // The word of the last round is visited twice: its upper ports now, all of them when its turn comes, which is at once
+        // if there is nothing else.
+        let all = self.shared.deliverable(scan.word);
+        scan.bits = all & (u64::MAX << (scan.next.0 % S::WORD_BITS));
+        if scan.bits == 0 && scan.words == 1 << scan.word {
+            (scan.words, scan.bits) = (0, all);
+        }
     }
 
     fn next(&self, scan: &mut Scan, mut admit: impl FnMut(Port) -> Admission) -> Option<Visit> {

@@ -46,6 +46,22 @@ fn called_via(via: CallbackVia) -> TestHost {
 }
 
 #[test]
+fn each_edge_from_no_event_to_one_kicks_once_and_a_burst_of_256_events_kicks_once() {
+    let host = TestHost::new([domain(1)]);
+    let guest = Guest::new(&host, 1).use_fifo(1);
+    let ports: Vec<_> = (0..256).map(|_| guest.domain.bind_ipi(&host, V0).expect("a port")).collect();
+    for port in &ports {
+        guest.domain.send(&host, *port).expect("an IPI port");
+        assert_eq!(host.take_kicks(1, 0), 1);
+        assert_eq!(guest.consume(V0), [*port]);
+    }
+    for port in &ports {
+        guest.domain.send(&host, *port).expect("an IPI port");
+    }
+    assert_eq!((host.take_kicks(1, 0), guest.consume(V0)), (1, ports));
+}
+
+#[test]
 fn a_callback_line_is_high_exactly_while_vcpu_0_has_events() {
     let vias = [
         (CallbackVia::Gsi(28), CallbackLine::Gsi(28)),
