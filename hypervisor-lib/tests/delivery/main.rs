@@ -1,0 +1,7 @@
+//! Interrupt delivery as a guest and its hypervisor see it.
+#![cfg(not(loom))]
+
+mod machine;
+mod model;
+
+mod properties;
