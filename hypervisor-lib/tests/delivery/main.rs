@@ -4,4 +4,8 @@
 mod machine;
 mod model;
 
+mod commands;
+mod modes;
+
 mod properties;
+mod registers;
