@@ -5,7 +5,11 @@ mod machine;
 mod model;
 
 mod commands;
+mod local_sources;
 mod modes;
 
 mod properties;
 mod registers;
+mod regressions;
+mod saving;
+mod threads;

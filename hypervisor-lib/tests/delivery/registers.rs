@@ -80,7 +80,7 @@ fn every_narrow_write_leaves_the_rest_of_its_register_and_every_other_one() {
                 continue;
             };
             // A write of all four bytes that changes only the covered ones must do the same.
-            let mask = (u64::from(u32::MAX) >> (32 - 8 * width.bytes()) << (8 * within)) as u32;
+            let mask = u32::MAX >> (32 - 8 * width.bytes()) << (8 * within);
             let mut whole = used();
             let merged = before.get(register) & !mask | 0x1122_3344 << (8 * within) & mask;
             let at = register.offset();

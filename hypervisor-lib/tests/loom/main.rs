@@ -5,6 +5,7 @@
 #![cfg(loom)]
 
 mod fifo;
+mod inbox;
 mod lifecycle;
 mod machine;
 mod two_level;

@@ -120,7 +120,6 @@ impl LocalApic {
             (true, false) => {
                 self.vectors.mask_all();
                 self.publish(host);
-                self.sync(host);
                 self.update_pins();
                 self.set_alarm(host);
             }
