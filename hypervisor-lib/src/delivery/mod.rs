@@ -77,6 +77,7 @@ mod bus;
 mod host;
 mod inbox;
 mod message;
+pub mod posted;
 pub mod software;
 mod time;
 mod vector_register;

@@ -7,6 +7,7 @@ mod model;
 mod commands;
 mod local_sources;
 mod modes;
+mod posted;
 
 mod properties;
 mod registers;

@@ -8,4 +8,5 @@ mod fifo;
 mod inbox;
 mod lifecycle;
 mod machine;
+mod posted;
 mod two_level;
