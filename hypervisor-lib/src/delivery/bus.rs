@@ -110,26 +110,27 @@ impl ApicBus {
 
     /// Sends a device's message.
     pub fn send<H: Host>(&self, message: &Message, host: &H) {
-        self.resolve(message, None, |vcpu| self.deliver(vcpu, message, host));
+        self.resolve(message, None, |vcpu, address| self.deliver(vcpu, address, message, host));
     }
 
-    /// Calls `visit` for each vCPU that gets `message` from `sender`.
+    /// Calls `visit` for each vCPU that gets `message` from `sender`, with where it is.
     #[inline]
-    pub(super) fn resolve(&self, message: &Message, sender: Option<VcpuId>, mut visit: impl FnMut(VcpuId)) {
-        match (message.delivery, message.destination) {
-            (DeliveryMode::LowestPriority, _) => {
-                if let Some(vcpu) = self.lowest_priority(message, sender) {
-                    visit(vcpu);
+    pub(super) fn resolve(&self, message: &Message, sender: Option<VcpuId>, mut visit: impl FnMut(VcpuId, Address)) {
+        match message.delivery {
+            DeliveryMode::LowestPriority => {
+                if let Some((vcpu, address)) = self.lowest_priority(message, sender) {
+                    visit(vcpu, address);
                 }
             }
-            (_, destination) => self.each_matching(destination, sender, visit),
+            _ => self.each_matching(message.destination, sender, visit),
         }
     }
 
-    /// Leaves a message in a vCPU's inbox, if its local APIC takes it, and asks for a kick.
+    /// Leaves a message in the inbox of a vCPU, whose local APIC is at `address`, if it takes the message; and asks for a
+    /// kick.
     #[inline]
-    pub(super) fn deliver<H: Host>(&self, vcpu: VcpuId, message: &Message, host: &H) {
-        let (Some(address), Some(inbox)) = (self.address(vcpu), self.inbox(vcpu)) else { return };
+    pub(super) fn deliver<H: Host>(&self, vcpu: VcpuId, address: Address, message: &Message, host: &H) {
+        let Some(inbox) = self.inbox(vcpu) else { return };
         let notification = match message.delivery {
             DeliveryMode::Fixed | DeliveryMode::LowestPriority if address.takes_vectors() => {
                 match Vector::new(message.vector) {
@@ -152,11 +153,11 @@ impl ApicBus {
     }
 
     #[inline]
-    fn each_matching(&self, destination: Destination, sender: Option<VcpuId>, mut visit: impl FnMut(VcpuId)) {
+    fn each_matching(&self, destination: Destination, sender: Option<VcpuId>, mut visit: impl FnMut(VcpuId, Address)) {
         match destination {
             Destination::Physical(number) if number != BROADCAST_XAPIC && number != BROADCAST_X2APIC => {
-                if let Some(vcpu) = self.matching_number(number, destination) {
-                    visit(vcpu);
+                if let Some((vcpu, address)) = self.matching_number(number, destination) {
+                    visit(vcpu, address);
                 }
             }
             Destination::Logical(number)
@@ -166,56 +167,57 @@ impl ApicBus {
                 let first = (number >> 16).saturating_mul(16);
                 for member in 0..16 {
                     if number >> member & 1 == 1
-                        && let Some(vcpu) = self.matching_number(first.saturating_add(member), destination)
+                        && let Some((vcpu, address)) = self.matching_number(first.saturating_add(member), destination)
                     {
-                        visit(vcpu);
+                        visit(vcpu, address);
                     }
                 }
             }
             Destination::Physical(_) | Destination::Logical(_) | Destination::All => {
                 self.scan(destination, &mut visit);
             }
-            Destination::Others => self.scan(destination, |vcpu| {
+            Destination::Others => self.scan(destination, |vcpu, address| {
                 if Some(vcpu) != sender {
-                    visit(vcpu);
+                    visit(vcpu, address);
                 }
             }),
         }
     }
 
-    /// The vCPU with a number, if the destination means it.
+    /// The vCPU with a number and where it is, if the destination means it.
     #[inline]
-    fn matching_number(&self, number: u32, destination: Destination) -> Option<VcpuId> {
+    fn matching_number(&self, number: u32, destination: Destination) -> Option<(VcpuId, Address)> {
         let vcpu = VcpuId(*self.vcpus.get(number as usize)?);
-        self.address(vcpu)?.matches(ApicId(number), destination).then_some(vcpu)
+        let address = self.address(vcpu)?;
+        address.matches(ApicId(number), destination).then_some((vcpu, address))
     }
 
-    fn scan(&self, destination: Destination, mut visit: impl FnMut(VcpuId)) {
+    fn scan(&self, destination: Destination, mut visit: impl FnMut(VcpuId, Address)) {
         for ((vcpu, cell), id) in (0..).zip(&self.addresses).zip(&self.ids) {
-            if Address::from(cell.load(Ordering::Acquire)).matches(*id, destination) {
-                visit(VcpuId(vcpu));
+            let address = Address::from(cell.load(Ordering::Acquire));
+            if address.matches(*id, destination) {
+                visit(VcpuId(vcpu), address);
             }
         }
     }
 
     /// Who takes a lowest-priority message: of those addressed that take vectors, one whose task priority no other's is
     /// below. Among equals the vector decides, so that different vectors go to different vCPUs and one always to the same.
-    fn lowest_priority(&self, message: &Message, sender: Option<VcpuId>) -> Option<VcpuId> {
-        let takes = |vcpu: VcpuId| self.address(vcpu).is_some_and(|address| address.takes_vectors());
+    fn lowest_priority(&self, message: &Message, sender: Option<VcpuId>) -> Option<(VcpuId, Address)> {
         let class = |vcpu: VcpuId| self.inbox(vcpu).map_or(u8::MAX, Inbox::priority);
         let (mut lowest, mut equals, mut first) = (u8::MAX, 0, None);
-        self.each_matching(message.destination, sender, |vcpu| {
+        self.each_matching(message.destination, sender, |vcpu, address| {
             let class = class(vcpu);
-            if takes(vcpu) && class <= lowest {
-                (equals, first) = if class == lowest { (equals + 1, first) } else { (1, Some(vcpu)) };
+            if address.takes_vectors() && class <= lowest {
+                (equals, first) = if class == lowest { (equals + 1, first) } else { (1, Some((vcpu, address))) };
                 lowest = class;
             }
         });
         let mut before = u32::from(message.vector).checked_rem(equals)?;
         let mut chosen = None;
-        self.each_matching(message.destination, sender, |vcpu| {
-            if chosen.is_none() && takes(vcpu) && class(vcpu) == lowest {
-                chosen = (before == 0).then_some(vcpu);
+        self.each_matching(message.destination, sender, |vcpu, address| {
+            if chosen.is_none() && address.takes_vectors() && class(vcpu) == lowest {
+                chosen = (before == 0).then_some((vcpu, address));
                 before = before.saturating_sub(1);
             }
         });

@@ -73,6 +73,7 @@
 //! ```
 
 mod address;
+pub mod apicv;
 mod bus;
 mod host;
 mod inbox;

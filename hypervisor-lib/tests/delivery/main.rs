@@ -4,6 +4,7 @@
 mod machine;
 mod model;
 
+mod apicv;
 mod commands;
 mod local_sources;
 mod modes;

@@ -16,6 +16,9 @@ use super::local_apic::LocalApic;
 use crate::delivery::host::Host;
 use crate::delivery::time::Moment;
 
+/// The register whose write ends an interrupt.
+const MSR_EOI: u32 = ApicRegister::Eoi.msr();
+
 /// How many bytes an access has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AccessWidth {
@@ -162,6 +165,11 @@ impl LocalApic {
     #[inline]
     pub fn write_msr<H: Host>(&mut self, now: Moment, msr: u32, value: u64, host: &H) -> Result<(), MsrFault> {
         match msr {
+            // Every interrupt ends here, so this does not go through the tables.
+            MSR_EOI if value == 0 && self.mode() == ApicMode::X2Apic => {
+                self.end_of_interrupt(host);
+                Ok(())
+            }
             MSR_APIC_BASE => self.write_base(value, host),
             MSR_TSC_DEADLINE if self.config.features.tsc_deadline => {
                 self.write_tsc_deadline(value, now, host);

@@ -42,11 +42,11 @@ impl LocalApic {
         };
         let message = message(icr, destination);
         let bus = host.bus();
-        bus.resolve(&message, Some(self.config.vcpu), |vcpu| {
+        bus.resolve(&message, Some(self.config.vcpu), |vcpu, address| {
             if vcpu == self.config.vcpu {
                 self.receive(&message, host);
             } else {
-                bus.deliver(vcpu, &message, host);
+                bus.deliver(vcpu, address, &message, host);
             }
         });
     }

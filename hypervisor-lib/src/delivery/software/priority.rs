@@ -58,6 +58,7 @@ impl Priority {
     pub(super) fn accept_word(&mut self, trigger: TriggerMode, word: usize, bits: u64) {
         self.irr.merge(word, bits);
         match trigger {
+            TriggerMode::Edge if self.tmr.is_empty() => {}
             TriggerMode::Edge => self.tmr.clear(word, bits),
             TriggerMode::Level => self.tmr.merge(word, bits),
         }
