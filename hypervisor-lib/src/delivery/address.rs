@@ -79,6 +79,12 @@ impl Address {
         }
     }
 
+    /// Whether there is a local APIC to be addressed.
+    #[inline]
+    pub(super) fn is_there(self) -> bool {
+        self.mode() != AddressMode::Disabled
+    }
+
     /// Whether the numbers of a cluster's members cannot be worked out from a logical destination: the local APIC is in
     /// xAPIC mode, or has a logical ID of its own making.
     pub(super) fn is_irregular(self, id: ApicId) -> bool {

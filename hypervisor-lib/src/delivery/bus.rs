@@ -156,7 +156,8 @@ impl ApicBus {
     fn each_matching(&self, destination: Destination, sender: Option<VcpuId>, mut visit: impl FnMut(VcpuId, Address)) {
         match destination {
             Destination::Physical(number) if number != BROADCAST_XAPIC && number != BROADCAST_X2APIC => {
-                if let Some((vcpu, address)) = self.matching_number(number, destination) {
+                // The table is by number, so nothing else is left to compare.
+                if let Some((vcpu, address)) = self.by_number(number).filter(|(_, address)| address.is_there()) {
                     visit(vcpu, address);
                 }
             }
@@ -167,7 +168,9 @@ impl ApicBus {
                 let first = (number >> 16).saturating_mul(16);
                 for member in 0..16 {
                     if number >> member & 1 == 1
-                        && let Some((vcpu, address)) = self.matching_number(first.saturating_add(member), destination)
+                        && let number = first.saturating_add(member)
+                        && let Some((vcpu, address)) = self.by_number(number)
+                        && address.matches(ApicId(number), destination)
                     {
                         visit(vcpu, address);
                     }
@@ -184,12 +187,11 @@ impl ApicBus {
         }
     }
 
-    /// The vCPU with a number and where it is, if the destination means it.
+    /// The vCPU with a number, and where it is.
     #[inline]
-    fn matching_number(&self, number: u32, destination: Destination) -> Option<(VcpuId, Address)> {
+    fn by_number(&self, number: u32) -> Option<(VcpuId, Address)> {
         let vcpu = VcpuId(*self.vcpus.get(number as usize)?);
-        let address = self.address(vcpu)?;
-        address.matches(ApicId(number), destination).then_some((vcpu, address))
+        Some((vcpu, self.address(vcpu)?))
     }
 
     fn scan(&self, destination: Destination, mut visit: impl FnMut(VcpuId, Address)) {

@@ -1,5 +1,7 @@
-//! Bars A1 to A3: what an interrupt costs in the software engine, against the least it can cost, and among many.
+//! Bars A1 to A3 and B1: what an interrupt costs in the software engine, against the least it can cost, and among many;
+//! and what the EOI-exit bitmap costs when a route changes and when a vCPU moves.
 
+use crate::eoi_exit;
 use crate::floor;
 use crate::harness::Bar;
 use crate::harness::Limit;
@@ -26,5 +28,28 @@ pub(crate) fn measure() -> Vec<Bar> {
         let many = race.enter(local_apic::command(count));
         bars.push(Bar::new(format!("A3-{count}"), race.run().ratio(many, two), Limit::AtMost(bound)));
     }
+    bars.extend(eoi_exit());
     bars
+}
+
+fn eoi_exit() -> Vec<Bar> {
+    let mut race = Race::new();
+    let count = race.enter(eoi_exit::count());
+    let few = race.enter(eoi_exit::change(24));
+    let many = race.enter(eoi_exit::change(4096));
+    let changes = race.run();
+    let mut race = Race::new();
+    let compare = race.enter(eoi_exit::compare());
+    let load = race.enter(eoi_exit::load());
+    let moves = race.run();
+    let mut race = Race::new();
+    let load_again = race.enter(eoi_exit::load());
+    let rebuild = race.enter(eoi_exit::rebuild(240));
+    let rebuilds = race.run();
+    vec![
+        Bar::new("B1-route", changes.ratio(few, count), Limit::AtMost(3.0)),
+        Bar::new("B1-routes-4096", changes.ratio(many, few), Limit::AtMost(1.2)),
+        Bar::new("B1-move", moves.ratio(load, compare), Limit::AtMost(1.5)),
+        Bar::new("B1-rebuild", rebuilds.ratio(rebuild, load_again), Limit::AtLeast(20.0)),
+    ]
 }

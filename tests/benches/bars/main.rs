@@ -7,6 +7,7 @@
 
 mod arbiter;
 mod delivery;
+mod eoi_exit;
 mod floor;
 mod harness;
 mod hold;

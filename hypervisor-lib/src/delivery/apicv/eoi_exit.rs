@@ -99,8 +99,8 @@ mod tests {
                     routes.push(vector);
                 } else {
                     let at = routes.iter().position(|routed| *routed == vector);
-                    let expected = at.map(|at| drop(routes.swap_remove(at))).ok_or(NotRouted(vector));
-                    assert_eq!(bitmap.remove(vector), expected);
+                    let expected = at.map(|at| routes.swap_remove(at)).ok_or(NotRouted(vector));
+                    assert_eq!(bitmap.remove(vector).map(|()| vector), expected);
                 }
                 for vector in Vector::all() {
                     assert_eq!(bitmap.exits(vector), routes.contains(&vector), "{vector}");

@@ -27,8 +27,10 @@ use crate::delivery::host::Host;
 use crate::delivery::message::Message;
 use crate::delivery::time::Deadline;
 
-/// A vCPU's local APIC. It belongs to the thread that runs the vCPU.
+/// A vCPU's local APIC. It belongs to the thread that runs the vCPU. It begins on a cache line of its own, so that an
+/// interrupt touches as few of them as can be.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub struct LocalApic {
     pub(super) priority: Priority,
     pub(super) config: LocalApicConfig,
@@ -178,9 +180,6 @@ impl LocalApic {
     #[inline]
     pub fn sync<H: Host>(&mut self, host: &H) {
         let Some(inbox) = host.bus().inbox(self.config.vcpu) else { return };
-        if inbox.is_empty() {
-            return;
-        }
         let priority = &mut self.priority;
         let signals = inbox.take(|trigger, word, bits| priority.accept_word(trigger, word, bits));
         if signals.is_none() {
