@@ -136,6 +136,7 @@ impl Machine {
         self.apics[apic].sync(&self.host);
         let mut taken = Vec::new();
         while self.apics[apic].has_interrupt() {
+            assert!(taken.len() < 256, "more than there are vectors: {taken:x?}");
             match self.apics[apic].acknowledge() {
                 Acknowledged::Vector(vector) => taken.push(vector.number()),
                 other => panic!("{other:?}"),

@@ -27,10 +27,8 @@ use crate::delivery::host::Host;
 use crate::delivery::message::Message;
 use crate::delivery::time::Deadline;
 
-/// A vCPU's local APIC. It belongs to the thread that runs the vCPU. It begins on a cache line of its own, so that an
-/// interrupt touches as few of them as can be.
+/// A vCPU's local APIC. It belongs to the thread that runs the vCPU.
 #[derive(Clone, Debug)]
-#[repr(align(64))]
 pub struct LocalApic {
     pub(super) priority: Priority,
     pub(super) config: LocalApicConfig,
