@@ -6,7 +6,9 @@
 #![expect(unsafe_code, reason = "a lock of lock_api is an unsafe trait to implement")]
 
 mod fifo;
+mod inbox;
 mod lifecycle;
 mod lock;
 mod machine;
+mod posted;
 mod two_level;

@@ -6,11 +6,14 @@
 //! it takes, and decide where that lies. `--quick` measures once, in few rounds.
 
 mod arbiter;
+mod delivery;
+mod eoi_exit;
 mod events;
 mod floor;
 mod harness;
 mod hold;
 mod host;
+mod local_apic;
 mod model;
 mod scan;
 mod simulator;
@@ -32,10 +35,11 @@ const PROCESSES: usize = 5;
 const WORKER: &str = "--measure";
 
 /// The areas, in the order of their bars.
-const AREAS: [Area; 5] = [
+const AREAS: [Area; 6] = [
     Area { name: "vectors", measure: vectors::measure },
     Area { name: "events", measure: events::measure },
     Area { name: "event-memory", measure: events::measure_memory },
+    Area { name: "delivery", measure: delivery::measure },
     Area { name: "memory", measure: simulator::memory },
     Area { name: "simulator", measure: simulator::measure },
 ];
