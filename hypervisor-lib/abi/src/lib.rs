@@ -2,9 +2,10 @@
 //!
 //! What it is: [`event`] has the operations of event channels, their arguments and the words both sides share;
 //! [`shared_info`] and [`vcpu_info`] the pages the older ABI lives in; [`hvm`], [`cpuid`] and [`features`] how an HVM guest
-//! finds all that and asks for upcalls; [`apic`] the registers and messages of local APICs; [`virq`] the hypervisor's own
-//! events; [`errno`] why a call failed; [`trace`] the records of Xen's trace buffers. What it is not: a way to map memory,
-//! or a protocol; hypervisor and guest bring their own.
+//! finds all that and asks for upcalls; [`apic`] the registers and messages of local APICs; [`avic`] and [`amd_iommu`] what
+//! AMD's hardware reads to deliver interrupts itself; [`virq`] the hypervisor's own events; [`errno`] why a call failed;
+//! [`trace`] the records of Xen's trace buffers. What it is not: a way to map memory, or a protocol; hypervisor and guest
+//! bring their own.
 //!
 //! Structures the peer may write ([`page::Shared`]) are made of atomics; under `--cfg loom` of loom's, so that the
 //! protocols over them can be model-checked.
@@ -20,7 +21,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod amd_iommu;
 pub mod apic;
+pub mod avic;
 pub mod cpuid;
 pub mod domain;
 pub mod errno;
