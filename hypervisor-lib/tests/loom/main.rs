@@ -4,6 +4,7 @@
 //! nothing here.
 #![cfg(loom)]
 
+mod avic;
 mod fifo;
 mod lifecycle;
 mod machine;

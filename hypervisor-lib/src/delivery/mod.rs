@@ -1,0 +1,3 @@
+//! Interrupts that hardware delivers to vCPUs.
+
+pub mod avic;
