@@ -3,7 +3,7 @@
 //! What it is: [`event`] has the operations of event channels, their arguments and the words both sides share;
 //! [`shared_info`] and [`vcpu_info`] the pages the older ABI lives in; [`hvm`], [`cpuid`] and [`features`] how an HVM guest
 //! finds all that and asks for upcalls; [`apic`] the registers and messages of local APICs; [`avic`] and [`amd_iommu`] what
-//! AMD's hardware reads to deliver interrupts itself; [`virq`] the hypervisor's own events; [`errno`] why a call failed;
+//! AMD's hardware reads to deliver interrupts itself, [`pid_pointer`] what Intel's does; [`virq`] the hypervisor's own events; [`errno`] why a call failed;
 //! [`trace`] the records of Xen's trace buffers. What it is not: a way to map memory, or a protocol; hypervisor and guest
 //! bring their own.
 //!
@@ -34,6 +34,7 @@ pub mod hvm;
 mod layout;
 pub mod page;
 pub mod physdev;
+pub mod pid_pointer;
 pub mod shared_info;
 pub mod sync;
 pub mod trace;

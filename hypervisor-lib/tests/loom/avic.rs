@@ -106,9 +106,9 @@ impl Machine {
         }
     }
 
-    fn post(&self) {
+    fn post(&self, trigger: TriggerMode) {
         let vector = Vector::new(VECTOR).expect("16 or more");
-        post(self.table(), TARGET, &self.page, vector, TriggerMode::Edge, self).expect("in the table");
+        post(self.table(), TARGET, &self.page, vector, trigger, self).expect("in the table");
     }
 
     /// Another vCPU's processor carries out a command, going by `entry` if it has an old copy; then we finish it.
@@ -124,60 +124,64 @@ impl Machine {
         let exit = IncompleteIpi::from_info(icr.into(), 1 << 32);
         finish_ipi(self.table(), LogicalIds::Derived, SENDER, exit, self).expect("an intact table");
     }
+}
 
-    /// The target runs from the start, while `send` sends, until its guest halts; says whether it sleeps over an interrupt.
-    fn halt_beside(self: Arc<Self>, send: impl Fn(&Self) + Send + 'static) -> bool {
-        let mut vcpu = self.vcpu();
-        vcpu.enter(CORE, &*self).expect("in the table");
-        let sender = {
-            let machine = Arc::clone(&self);
-            thread::spawn(move || send(&machine))
-        };
-        self.run_guest();
-        let left = vcpu.leave(Leaving::Blocking, &*self).expect("in the table");
-        sender.join().expect("a sender that ends");
-        self.is_pending() && left == Left::Gone && !self.woken.load(Ordering::Acquire)
-    }
+/// The target runs from the start, while `send` sends, until its guest halts; says whether it sleeps over an interrupt.
+fn halt_beside(machine: &Arc<Machine>, send: impl Fn(&Machine) + Send + 'static) -> bool {
+    let mut vcpu = machine.vcpu();
+    vcpu.enter(CORE, &**machine).expect("in the table");
+    let sender = {
+        let machine = Arc::clone(machine);
+        thread::spawn(move || send(&machine))
+    };
+    machine.run_guest();
+    let left = vcpu.leave(Leaving::Blocking, &**machine).expect("in the table");
+    sender.join().expect("a sender that ends");
+    machine.is_pending() && left == Left::Gone && !machine.woken.load(Ordering::Acquire)
+}
 
-    /// The target comes from preemption, while `send` sends, and its guest runs on; says whether it does not know.
-    fn enter_beside(self: Arc<Self>, send: impl Fn(&Self) + Send + 'static) -> bool {
-        let mut vcpu = self.vcpu();
-        let sender = {
-            let machine = Arc::clone(&self);
-            thread::spawn(move || send(&machine))
-        };
-        vcpu.enter(CORE, &*self).expect("in the table");
-        self.run_guest();
-        sender.join().expect("a sender that ends");
-        self.is_pending() && !self.rung.load(Ordering::Acquire)
-    }
+/// The target comes from preemption, while `send` sends, and its guest runs on; says whether it does not know.
+fn enter_beside(machine: &Arc<Machine>, send: impl Fn(&Machine) + Send + 'static) -> bool {
+    let mut vcpu = machine.vcpu();
+    let sender = {
+        let machine = Arc::clone(machine);
+        thread::spawn(move || send(&machine))
+    };
+    vcpu.enter(CORE, &**machine).expect("in the table");
+    machine.run_guest();
+    sender.join().expect("a sender that ends");
+    machine.is_pending() && !machine.rung.load(Ordering::Acquire)
+}
+
+fn post_edge(machine: &Machine) {
+    machine.post(TriggerMode::Edge);
 }
 
 #[test]
 fn a_vcpu_that_halts_beside_a_post_does_not_sleep_over_it() {
     for doorbells in [Doorbells::Processor, Doorbells::Hypervisor] {
-        explore(4, move || assert!(!Arc::new(Machine::new(doorbells)).halt_beside(Machine::post)));
+        explore(4, move || assert!(!halt_beside(&Arc::new(Machine::new(doorbells)), post_edge)));
     }
 }
 
 #[test]
 fn a_vcpu_that_is_entered_beside_a_post_does_not_run_on_without_it() {
     for doorbells in [Doorbells::Processor, Doorbells::Hypervisor] {
-        explore(4, move || assert!(!Arc::new(Machine::new(doorbells)).enter_beside(Machine::post)));
+        explore(4, move || assert!(!enter_beside(&Arc::new(Machine::new(doorbells)), post_edge)));
     }
 }
 
 #[test]
 fn a_vcpu_that_halts_beside_a_command_of_another_does_not_sleep_over_it() {
     for doorbells in [Doorbells::Processor, Doorbells::Hypervisor] {
-        explore(4, move || assert!(!Arc::new(Machine::new(doorbells)).halt_beside(|machine| machine.send(None))));
+        explore(4, move || assert!(!halt_beside(&Arc::new(Machine::new(doorbells)), |machine| machine.send(None))));
     }
 }
 
 #[test]
 fn a_vcpu_that_is_entered_beside_a_command_of_another_does_not_run_on_without_it() {
     for doorbells in [Doorbells::Processor, Doorbells::Hypervisor] {
-        explore(4, move || assert!(!Arc::new(Machine::new(doorbells)).enter_beside(|machine| machine.send(None))));
+        explore(4, move || assert!(!enter_beside(&Arc::new(Machine::new(doorbells)), |machine| machine.send(None))));
     }
 }
 
@@ -187,11 +191,26 @@ fn of_two_senders_of_one_vector_one_tells_the_vcpu() {
         let machine = Arc::new(Machine::new(Doorbells::Processor));
         let second = {
             let machine = Arc::clone(&machine);
-            thread::spawn(move || machine.post())
+            thread::spawn(move || machine.post(TriggerMode::Edge))
         };
-        let sleeps_over = Arc::clone(&machine).halt_beside(Machine::post);
+        let sleeps_over = halt_beside(&machine, post_edge);
         second.join().expect("a sender that ends");
         assert!(!sleeps_over || machine.woken.load(Ordering::Acquire));
+    });
+}
+
+#[test]
+fn whoever_sees_a_level_triggered_vector_sees_its_trigger_mode() {
+    explore(4, || {
+        let machine = Arc::new(Machine::new(Doorbells::Processor));
+        let sender = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || machine.post(TriggerMode::Level))
+        };
+        if machine.is_pending() {
+            assert!(machine.page.has(VectorBits::TriggerMode, VECTOR), "its end goes unnoticed");
+        }
+        sender.join().expect("a sender that ends");
     });
 }
 
@@ -209,7 +228,7 @@ fn with_erratum_1235_an_old_copy_of_an_entry_loses_nothing_if_the_hypervisor_rin
                 vcpu.enter(CORE, &*machine).expect("in the table");
                 machine.cells[0].load()
             };
-            if machine.halt_beside(move |machine| machine.send(Some(old))) {
+            if halt_beside(&machine, move |machine| machine.send(Some(old))) {
                 seen.store(true, atomic::Ordering::Relaxed);
             }
         });

@@ -105,7 +105,6 @@ pub use logical::LogicalMember;
 pub use logical::LogicalModel;
 pub use logical::LogicalTable;
 pub use msr::Handler;
-pub use msr::Interception;
 pub use msr::interception;
 pub use nested::nested_control;
 pub use no_acceleration::Access;

@@ -12,15 +12,7 @@ use hypervisor_abi::avic::AccessKind;
 use super::acceleration::Acceleration;
 use super::acceleration::Handling;
 use super::acceleration::Mode;
-
-/// What the MSR permission map says of an access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Interception {
-    /// It exits to the hypervisor.
-    Intercept,
-    /// The processor carries it out.
-    PassThrough,
-}
+use crate::delivery::Interception;
 
 /// What handles a vCPU's local APIC at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,8 +48,8 @@ mod tests {
     use hypervisor_abi::avic::AccessKind;
 
     use super::Handler;
-    use super::Interception;
     use super::interception;
+    use crate::delivery::Interception;
     use crate::delivery::avic::Acceleration;
     use crate::delivery::avic::ExtendedLvt;
     use crate::delivery::avic::Mode;
