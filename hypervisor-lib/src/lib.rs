@@ -2,8 +2,8 @@
 //!
 //! What it is: the part of Carillon a hypervisor or a toolstack links to decide how an interrupt reaches its guest.
 //! What it is not: the arbitration of host vectors, which is the `vector-allocator` crate's; nor a driver of real
-//! hardware, which is an edge's. It holds [`event`], the event channels, [`delivery`], what hardware delivers to a vCPU by
-//! itself, and [`fabric`], the classifier of paths.
+//! hardware, which is an edge's. It holds [`event`], the event channels, [`delivery`], the local APICs of guests, and
+//! [`fabric`], the classifier of paths.
 //!
 //! ```
 //! use hypervisor_lib::fabric::{DomainFeatures, Path, Signal, classify};

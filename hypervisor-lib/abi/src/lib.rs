@@ -2,10 +2,10 @@
 //!
 //! What it is: [`event`] has the operations of event channels, their arguments and the words both sides share;
 //! [`shared_info`] and [`vcpu_info`] the pages the older ABI lives in; [`hvm`], [`cpuid`] and [`features`] how an HVM guest
-//! finds all that and asks for upcalls; [`apic`] the registers and messages of local APICs; [`avic`] and [`amd_iommu`] what
-//! AMD's hardware reads to deliver interrupts itself, [`pid_pointer`] what Intel's does; [`virq`] the hypervisor's own events; [`errno`] why a call failed;
-//! [`trace`] the records of Xen's trace buffers. What it is not: a way to map memory, or a protocol; hypervisor and guest
-//! bring their own.
+//! finds all that and asks for upcalls; [`apic`] the registers and messages of local APICs; [`posted`] and [`pid_pointer`]
+//! what Intel's hardware reads to deliver interrupts itself, [`avic`] and [`amd_iommu`] what AMD's does; [`virq`] the
+//! hypervisor's own events; [`errno`] why a call failed; [`trace`] the records of Xen's trace buffers. What it is not: a way
+//! to map memory, or a protocol; hypervisor and guest bring their own.
 //!
 //! Structures the peer may write ([`page::Shared`]) are made of atomics; under `--cfg loom` of loom's, so that the
 //! protocols over them can be model-checked.
@@ -35,6 +35,7 @@ mod layout;
 pub mod page;
 pub mod physdev;
 pub mod pid_pointer;
+pub mod posted;
 pub mod shared_info;
 pub mod sync;
 pub mod trace;
@@ -47,6 +48,7 @@ pub use errno::Errno;
 pub use event::Port;
 pub use page::PAGE_SIZE;
 pub use page::Shared;
+pub use posted::PostedDescriptor;
 pub use shared_info::SharedInfo32;
 pub use shared_info::SharedInfo64;
 pub use vcpu_info::VcpuInfo32;

@@ -15,10 +15,14 @@ use hypervisor_abi::avic::VectorBits;
 use hypervisor_lib::delivery::avic::Action;
 use hypervisor_lib::delivery::avic::AvicVcpu;
 use hypervisor_lib::delivery::avic::Broken;
+use hypervisor_lib::delivery::avic::IpiVirtualization;
+use hypervisor_lib::delivery::avic::LogicalIds;
 use hypervisor_lib::delivery::avic::LogicalMember;
 use hypervisor_lib::delivery::avic::LogicalModel;
 use hypervisor_lib::delivery::avic::Mode;
+use hypervisor_lib::delivery::avic::PhysicalTable;
 use hypervisor_lib::delivery::avic::Rest;
+use hypervisor_lib::delivery::avic::X2AvicReach;
 use hypervisor_lib::delivery::avic::finish_ipi;
 use proptest::collection::btree_map;
 use proptest::prelude::Just;
@@ -27,6 +31,7 @@ use proptest::prelude::any;
 use proptest::prelude::prop_oneof;
 use proptest::proptest;
 
+use crate::vm::Counted;
 use crate::vm::Doorbells;
 use crate::vm::Log;
 use crate::vm::Vm;
@@ -178,4 +183,22 @@ fn commands_that_are_not_fixed_and_edge_triggered_reach_nobody_by_hardware() {
         let rest = finish_ipi(vm.table(), vm.logical(), ApicId(0), exit.expect("an exit"), &Log::default());
         assert_eq!((rung, rest), (Vec::new(), Ok(Rest::Send(icr))));
     }
+}
+
+#[test]
+fn a_command_to_one_vcpu_costs_the_same_however_many_there_are() {
+    let looks = [2, 64, 4096].map(|entries| {
+        let cells: Vec<Counted> = (0..entries).map(|_| Counted::default()).collect();
+        let table = PhysicalTable::new(Mode::X2Avic, X2AvicReach::Extended, &cells, IpiVirtualization::On);
+        let table = table.expect("a table");
+        for id in 0..entries {
+            table.insert(ApicId(id), 1).expect("room");
+        }
+        cells.iter().for_each(|cell| cell.looked.set(0));
+        let exit = IncompleteIpi::from_info(fixed(VECTOR, entries - 1).into(), 1 << 32);
+        let rest = finish_ipi(table, LogicalIds::Derived, ApicId(0), exit, &Log::default());
+        assert_eq!(rest, Ok(Rest::Told(1)));
+        cells.iter().map(|cell| cell.looked.get()).sum::<usize>()
+    });
+    assert_eq!(looks, [3; 3], "is it there, is it away, where is it");
 }

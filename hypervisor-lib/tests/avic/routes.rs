@@ -13,7 +13,6 @@ use hypervisor_abi::apic::ApicId;
 use hypervisor_abi::avic::BackingPage;
 use hypervisor_abi::avic::HostApicId;
 use hypervisor_abi::avic::PhysicalCell;
-use hypervisor_abi::avic::PhysicalEntry;
 use hypervisor_abi::avic::VectorBits;
 use hypervisor_lib::delivery::avic::Action;
 use hypervisor_lib::delivery::avic::AvicVcpu;
@@ -32,6 +31,7 @@ use hypervisor_lib::delivery::avic::X2AvicReach;
 use hypervisor_lib::delivery::avic::tell;
 use vector_allocator::Vector;
 
+use crate::vm::Counted;
 use crate::vm::Log;
 use crate::vm::core;
 
@@ -49,24 +49,6 @@ fn vector(number: u8) -> Vector {
 
 fn table<C: EntryCell>(cells: &[C]) -> PhysicalTable<'_, C> {
     PhysicalTable::new(Mode::XAvic, X2AvicReach::Standard, cells, IpiVirtualization::On).expect("a table")
-}
-
-/// Counts the atomic operations on an entry.
-#[derive(Default)]
-struct Counted {
-    cell: PhysicalCell,
-    replaced: Cell<usize>,
-}
-
-impl EntryCell for Counted {
-    fn load(&self) -> PhysicalEntry {
-        self.cell.load()
-    }
-
-    fn replace(&self, entry: PhysicalEntry) {
-        self.replaced.set(self.replaced.get() + 1);
-        self.cell.replace(entry);
-    }
 }
 
 #[test]

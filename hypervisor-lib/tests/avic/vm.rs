@@ -1,6 +1,7 @@
 //! A VM, what its processor does with a command (APM vol. 2, 15.29.6.1), and a hypervisor that notes what it is asked for.
 
 use std::array;
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -21,6 +22,7 @@ use hypervisor_abi::avic::PhysicalEntry;
 use hypervisor_abi::avic::VectorBits;
 use hypervisor_abi::sync::Ordering;
 use hypervisor_lib::delivery::avic::Action;
+use hypervisor_lib::delivery::avic::EntryCell;
 use hypervisor_lib::delivery::avic::Host;
 use hypervisor_lib::delivery::avic::IpiVirtualization;
 use hypervisor_lib::delivery::avic::LogicalIds;
@@ -43,6 +45,26 @@ impl Log {
 impl Host for Log {
     fn act(&self, action: Action) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(action);
+    }
+}
+
+/// Counts the looks at an entry, and the atomic operations on it.
+#[derive(Default)]
+pub(crate) struct Counted {
+    cell: PhysicalCell,
+    pub(crate) looked: Cell<usize>,
+    pub(crate) replaced: Cell<usize>,
+}
+
+impl EntryCell for Counted {
+    fn load(&self) -> PhysicalEntry {
+        self.looked.set(self.looked.get() + 1);
+        self.cell.load()
+    }
+
+    fn replace(&self, entry: PhysicalEntry) {
+        self.replaced.set(self.replaced.get() + 1);
+        self.cell.replace(entry);
     }
 }
 

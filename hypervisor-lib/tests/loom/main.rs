@@ -6,6 +6,8 @@
 
 mod avic;
 mod fifo;
+mod inbox;
 mod lifecycle;
 mod machine;
+mod posted;
 mod two_level;

@@ -6,10 +6,12 @@
 //! it takes, and decide where that lies. `--quick` measures once, in few rounds.
 
 mod arbiter;
+mod delivery;
 mod floor;
 mod harness;
 mod hold;
 mod host;
+mod local_apic;
 mod model;
 mod scan;
 mod simulator;
@@ -31,8 +33,9 @@ const PROCESSES: usize = 5;
 const WORKER: &str = "--measure";
 
 /// The areas, in the order of their bars.
-const AREAS: [Area; 3] = [
+const AREAS: [Area; 4] = [
     Area { name: "vectors", measure: vectors::measure },
+    Area { name: "delivery", measure: delivery::measure },
     Area { name: "memory", measure: simulator::memory },
     Area { name: "simulator", measure: simulator::measure },
 ];

@@ -7,7 +7,7 @@ pub const MSR_APIC_BASE: u32 = 0x1b;
 
 /// The value of `IA32_APIC_BASE`.
 #[bitfield(u64)]
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 pub struct ApicBase {
     #[bits(8)]
     __: u8,

@@ -166,6 +166,19 @@ impl Icr {
 
     /// The bits of the upper half that software may set in xAPIC mode.
     pub const WRITABLE_HIGH_XAPIC: u32 = 0xff00_0000;
+
+    /// The lower half.
+    #[must_use]
+    pub const fn low(self) -> u32 {
+        let [a, b, c, d, ..] = self.into_bits().to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    /// The value with another lower half.
+    #[must_use]
+    pub const fn with_low(self, low: u32) -> Self {
+        Self::from_bits(self.into_bits() & !0xffff_ffff | low as u64)
+    }
 }
 
 #[cfg(test)]

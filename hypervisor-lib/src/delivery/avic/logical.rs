@@ -47,7 +47,7 @@ impl LogicalModel {
         }
         match self {
             Self::Flat => self.index(1 << bit),
-            Self::Cluster if bit >= 4 => None,
+            // A bit of the cluster's number leaves none for a member, and so stands for nobody.
             Self::Cluster => self.index(destination & 0xf0 | 1 << bit),
         }
     }

@@ -1,14 +1,15 @@
 //! Intel's IPI virtualization: a vCPU sends to another without an exit (SDM vol. 3C, 30.1.6).
 //!
 //! ```text
-//! ICR write ──► judge ─┬─ fixed, edge, physical, no shorthand ──► PidTable::look_up ─┬─► PIR of the target, notify by ON, SN
+//! ICR write ──► judge ─┬─ fixed, edge, physical, no shorthand ──► PidTable::look_up ─┬─► posted::post
 //!                      ├─ to itself ──► VIRR, RVI                                    └─► APIC-write exit ┐
 //!                      └─ everything else ──► APIC-write exit ───────────────────────────────────────────┴─► finish
 //! ```
 //!
-//! What it is: the table, which the hypervisor keeps; which writes the processor takes on, and what it does with the
-//! rest; and what becomes of an interrupt whose target does not run. What it is not: the posted-interrupt descriptor's own
-//! protocol.
+//! What it is: the table, which the hypervisor keeps; which writes the processor takes on; and what it leaves to do with the
+//! rest. What it is not: the protocol over the descriptors, which is [`posted`](super::posted)'s: a processor that sends is a
+//! posting agent like any other, never urgent, and whether a target that does not run comes to know depends on its descriptor
+//! alone.
 //!
 //! ```
 //! use hypervisor_abi::pid_pointer::PidPointerCell;
@@ -36,7 +37,6 @@
 
 mod icr_write;
 mod table;
-mod target;
 
 pub use icr_write::Assist;
 pub use icr_write::IcrWrite;
@@ -48,12 +48,3 @@ pub use icr_write::judge;
 pub use table::LookUp;
 pub use table::PidTable;
 pub use table::PidTableError;
-pub use target::Consequence;
-pub use target::LookAgain;
-pub use target::Notification;
-pub use target::NotificationVector;
-pub use target::Outstanding;
-pub use target::Suppress;
-pub use target::TargetPlace;
-pub use target::consequence;
-pub use target::notify;
