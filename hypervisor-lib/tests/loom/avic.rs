@@ -3,6 +3,7 @@
 use std::sync::atomic;
 
 use hypervisor_abi::amd_iommu::GaTag;
+use hypervisor_abi::amd_iommu::GuestIrteLow;
 use hypervisor_abi::apic::ApicId;
 use hypervisor_abi::apic::Icr;
 use hypervisor_abi::apic::TriggerMode;
@@ -18,6 +19,7 @@ use hypervisor_lib::delivery::avic::AvicVcpu;
 use hypervisor_lib::delivery::avic::EntryCell;
 use hypervisor_lib::delivery::avic::Host;
 use hypervisor_lib::delivery::avic::IpiVirtualization;
+use hypervisor_lib::delivery::avic::IrteIndex;
 use hypervisor_lib::delivery::avic::Leaving;
 use hypervisor_lib::delivery::avic::Left;
 use hypervisor_lib::delivery::avic::LogicalIds;
@@ -26,7 +28,10 @@ use hypervisor_lib::delivery::avic::PhysicalTable;
 use hypervisor_lib::delivery::avic::X2AvicReach;
 use hypervisor_lib::delivery::avic::finish_ipi;
 use hypervisor_lib::delivery::avic::post;
+use hypervisor_lib::delivery::avic::tell;
 use loom::sync::Arc;
+use loom::sync::Mutex;
+use loom::sync::MutexGuard;
 use loom::sync::atomic::AtomicBool;
 use loom::sync::atomic::Ordering;
 use loom::thread;
@@ -54,6 +59,23 @@ struct Machine {
     rung: AtomicBool,
     /// The scheduler has been asked to let the target run.
     woken: AtomicBool,
+    /// Locked as long as it treats an interrupt: an invalidation waits for that.
+    iommu: Mutex<Iommu>,
+}
+
+/// An IOMMU with one entry, which it may go on using an old copy of.
+#[derive(Default)]
+struct Iommu {
+    stored: GuestIrteLow,
+    copy: GuestIrteLow,
+    has_logged: bool,
+}
+
+/// Which of the two it goes by.
+#[derive(Clone, Copy)]
+enum Goes {
+    ByCopy,
+    ByTable,
 }
 
 impl Host for Machine {
@@ -61,7 +83,12 @@ impl Host for Machine {
         match action {
             Action::RingDoorbell(_) => self.rung.store(true, Ordering::Release),
             Action::Wake(_) => self.woken.store(true, Ordering::Release),
-            other => panic!("{other:?} without a device"),
+            Action::StoreIrteLow(_, low) => self.iommu().stored = low,
+            Action::ReplaceIrte(_, irte) => self.iommu().stored = irte.low.into(),
+            Action::InvalidateIrtes => {
+                let mut iommu = self.iommu();
+                iommu.copy = iommu.stored;
+            }
         }
     }
 }
@@ -75,6 +102,7 @@ impl Machine {
             page: BackingPage::default(),
             rung: AtomicBool::new(false),
             woken: AtomicBool::new(false),
+            iommu: Mutex::default(),
         };
         machine.table().insert(TARGET, 1).expect("room");
         machine.table().insert(SENDER, 2).expect("room");
@@ -91,6 +119,40 @@ impl Machine {
 
     fn vcpu(&self) -> AvicVcpu<'_> {
         AvicVcpu::new(TARGET, GaTag(0), self.table(), &self.page).expect("in the table")
+    }
+
+    fn vcpu_with_device(&self) -> AvicVcpu<'_> {
+        let (mut vcpu, vector) = (self.vcpu(), Vector::new(VECTOR).expect("16 or more"));
+        vcpu.attach(IrteIndex { device: 0, index: 0 }, vector, self).expect("in the table");
+        vcpu
+    }
+
+    fn iommu(&self) -> MutexGuard<'_, Iommu> {
+        self.iommu.lock().expect("nobody panicked")
+    }
+
+    /// A device interrupts.
+    fn interrupt(&self, goes: Goes) {
+        let mut iommu = self.iommu();
+        let entry = match goes {
+            Goes::ByCopy => iommu.copy,
+            Goes::ByTable => iommu.stored,
+        };
+        self.page.set(VectorBits::InterruptRequest, VECTOR);
+        // The vector is set before anybody is told.
+        change_before_look();
+        if entry.is_running() {
+            self.rung.store(true, Ordering::Release);
+        } else {
+            iommu.has_logged |= entry.logs();
+        }
+    }
+
+    /// The handler of the IOMMU's log.
+    fn read_log(&self) {
+        if self.iommu().has_logged {
+            tell(self.table(), TARGET, self).expect("in the table");
+        }
     }
 
     fn is_pending(&self) -> bool {
@@ -128,7 +190,7 @@ impl Machine {
 
 /// The target runs from the start, while `send` sends, until its guest halts; says whether it sleeps over an interrupt.
 fn halt_beside(machine: &Arc<Machine>, send: impl Fn(&Machine) + Send + 'static) -> bool {
-    let mut vcpu = machine.vcpu();
+    let mut vcpu = machine.vcpu_with_device();
     vcpu.enter(CORE, &**machine).expect("in the table");
     let sender = {
         let machine = Arc::clone(machine);
@@ -142,7 +204,7 @@ fn halt_beside(machine: &Arc<Machine>, send: impl Fn(&Machine) + Send + 'static)
 
 /// The target comes from preemption, while `send` sends, and its guest runs on; says whether it does not know.
 fn enter_beside(machine: &Arc<Machine>, send: impl Fn(&Machine) + Send + 'static) -> bool {
-    let mut vcpu = machine.vcpu();
+    let mut vcpu = machine.vcpu_with_device();
     let sender = {
         let machine = Arc::clone(machine);
         thread::spawn(move || send(&machine))
@@ -212,6 +274,32 @@ fn whoever_sees_a_level_triggered_vector_sees_its_trigger_mode() {
         }
         sender.join().expect("a sender that ends");
     });
+}
+
+#[test]
+fn a_vcpu_that_halts_beside_a_device_does_not_sleep_over_its_interrupt() {
+    for goes in [Goes::ByCopy, Goes::ByTable] {
+        explore(4, move || {
+            let machine = Arc::new(Machine::new(Doorbells::Processor));
+            assert!(!halt_beside(&machine, move |machine| {
+                machine.interrupt(goes);
+                machine.read_log();
+            }));
+        });
+    }
+}
+
+#[test]
+fn a_vcpu_that_is_entered_beside_a_device_does_not_run_on_without_its_interrupt() {
+    for goes in [Goes::ByCopy, Goes::ByTable] {
+        explore(4, move || {
+            let machine = Arc::new(Machine::new(Doorbells::Processor));
+            assert!(!enter_beside(&machine, move |machine| {
+                machine.interrupt(goes);
+                machine.read_log();
+            }));
+        });
+    }
 }
 
 /// Erratum 1235: a processor goes on using an old copy of the entry. With the processor ringing, an interrupt is slept over;

@@ -186,7 +186,7 @@ impl<'a, C: EntryCell> PhysicalTable<'a, C> {
         u16::try_from(self.hardware.len() - 1).unwrap_or(u16::MAX)
     }
 
-    /// Enters a vCPU, by the frame of its backing page.
+    /// Enters a vCPU, by the frame of its backing page. One vCPU enters or leaves the table at a time.
     ///
     /// # Errors
     /// [`Beyond`](TableError::Beyond), [`Taken`](TableError::Taken) and [`Frame`](TableError::Frame).

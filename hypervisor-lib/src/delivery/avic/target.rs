@@ -18,7 +18,8 @@ use super::table::PhysicalTable;
 pub enum LogicalIds<'a> {
     /// The table, by the sender's model: xAVIC.
     Table(LogicalTable<'a>, LogicalModel),
-    /// The numbers of the vCPUs: x2AVIC.
+    /// The numbers of the vCPUs: x2AVIC. The processor does not look at LDR; what a page holds there is for its guest to read,
+    /// and should agree.
     Derived,
 }
 
