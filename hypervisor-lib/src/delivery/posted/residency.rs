@@ -169,11 +169,10 @@ impl<'h, H: PostingHost> Resident<'h, H> {
         let before = change(&descriptor.control, |value| {
             value.with_destination(destination).with_vector(vector).with_suppressed(false)
         });
-        if host.protocol() == Protocol::Kvm && before.suppressed() && !before.outstanding() {
-            change_before_look();
-            if is_posted(descriptor) {
-                descriptor.control.fetch_or(PostedControl::OUTSTANDING, Ordering::SeqCst);
-            }
+        change_before_look();
+        let may_have_missed = before.suppressed() && !before.outstanding();
+        if host.protocol() == Protocol::Kvm && may_have_missed && is_posted(descriptor) {
+            descriptor.control.fetch_or(PostedControl::OUTSTANDING, Ordering::SeqCst);
         }
         Running { resident: self, cpu }
     }
