@@ -317,9 +317,9 @@ fn with_erratum_1235_an_old_copy_of_an_entry_loses_nothing_if_the_hypervisor_rin
                 machine.cells[0].load()
             };
             if halt_beside(&machine, move |machine| machine.send(Some(old))) {
-                seen.store(true, atomic::Ordering::Relaxed);
+                seen.store(true, Ordering::Relaxed);
             }
         });
-        assert_eq!(slept_over.load(atomic::Ordering::Relaxed), doorbells == Doorbells::Processor);
+        assert_eq!(slept_over.load(Ordering::Relaxed), doorbells == Doorbells::Processor);
     }
 }
