@@ -3,10 +3,10 @@
 //! What it is: [`event`] has the operations of event channels, their arguments and the words both sides share;
 //! [`shared_info`] and [`vcpu_info`] the pages the older ABI lives in; [`hvm`], [`cpuid`] and [`features`] how an HVM guest
 //! finds all that and asks for upcalls; [`physdev`] and [`domctl`] physical IRQs and passed-through ones; [`memory`] and
-//! [`sched`] the two calls a guest's set-up and waiting need; [`apic`] the registers and messages of local APICs, and
-//! [`posted`] the descriptor of interrupts posted to one; [`virq`] the hypervisor's own events; [`errno`] why a call failed;
-//! [`trace`] the records of Xen's trace buffers. What it is not: a way to map memory, or a protocol; hypervisor and guest
-//! bring their own.
+//! [`sched`] the two calls a guest's set-up and waiting need; [`apic`] the registers and messages of local APICs; [`posted`]
+//! and [`pid_pointer`] what Intel's hardware reads to deliver interrupts itself, [`avic`] and [`amd_iommu`] what AMD's does;
+//! [`virq`] the hypervisor's own events; [`errno`] why a call failed; [`trace`] the records of Xen's trace buffers. What it is
+//! not: a way to map memory, or a protocol; hypervisor and guest bring their own.
 //!
 //! Structures the peer may write ([`page::Shared`]) are made of atomics; under `--cfg loom` of loom's, so that the
 //! protocols over them can be model-checked.
@@ -22,7 +22,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod amd_iommu;
 pub mod apic;
+pub mod avic;
 pub mod cpuid;
 pub mod domain;
 pub mod domctl;
@@ -35,6 +37,7 @@ mod layout;
 pub mod memory;
 pub mod page;
 pub mod physdev;
+pub mod pid_pointer;
 pub mod posted;
 pub mod sched;
 pub mod shared_info;

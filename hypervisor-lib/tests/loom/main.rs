@@ -5,6 +5,7 @@
 #![cfg(loom)]
 #![expect(unsafe_code, reason = "a lock of lock_api is an unsafe trait to implement")]
 
+mod avic;
 mod fifo;
 mod inbox;
 mod lifecycle;
