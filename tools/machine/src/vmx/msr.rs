@@ -78,7 +78,8 @@ impl Guest {
                 if value != 0 {
                     return Access::GeneralProtection;
                 }
-                self.page.set_slot(index.offset(), 0);
+                // VEOI has 32 bits; the manual does not speak of the four bytes behind it.
+                self.page.set_word(PageOffset::VEOI, 0);
                 after(self.virtualize_eoi())
             }
             MsrIndex::SELF_IPI if self.delivers() => self.write_byte_register(index, value, |guest, number| {
