@@ -39,15 +39,7 @@ impl Guest {
         if !self.vmcs.controls.secondary().virtualize_apic_accesses() {
             return Access::Native;
         }
-        let virtualized = self.shadows_tpr()
-            && is_within_register(offset, width)
-            && match offset.slot() {
-                _ if self.virtualizes_registers() => is_readable(offset.slot()),
-                // By its first byte alone: a read of the others exits.
-                _ if self.delivers() => [PageOffset::VTPR, PageOffset::VEOI, PageOffset::VICR_LO].contains(&offset),
-                _ => offset == PageOffset::VTPR,
-            };
-        if virtualized {
+        if self.is_virtualized(offset, width, is_readable) {
             Access::Virtual(self.page.load(offset, width))
         } else {
             Access::Exit(Exit::ApicAccess { offset, access: PageAccess::Read })
@@ -59,14 +51,7 @@ impl Guest {
         if !self.vmcs.controls.secondary().virtualize_apic_accesses() {
             return Access::Native;
         }
-        let virtualized = self.shadows_tpr()
-            && is_within_register(offset, width)
-            && match offset.slot() {
-                _ if self.virtualizes_registers() => is_writable(offset.slot()),
-                _ if self.delivers() => [PageOffset::VTPR, PageOffset::VEOI, PageOffset::VICR_LO].contains(&offset),
-                _ => offset == PageOffset::VTPR,
-            };
-        if !virtualized {
+        if !self.is_virtualized(offset, width, is_writable) {
             return Access::Exit(Exit::ApicAccess { offset, access: PageAccess::Write });
         }
         self.page.store(offset, width, value);
@@ -81,6 +66,17 @@ impl Guest {
         } else {
             Access::Native
         }
+    }
+
+    /// Whether an access of this kind reaches the virtual-APIC page; `registers` are those that it reaches under APIC-register
+    /// virtualization. Without it the offset itself counts: an access to the other bytes of a register exits.
+    fn is_virtualized(&self, offset: PageOffset, width: Width, registers: fn(PageOffset) -> bool) -> bool {
+        let reached = if self.virtualizes_registers() {
+            registers(offset.slot())
+        } else {
+            offset == PageOffset::VTPR || self.delivers() && [PageOffset::VEOI, PageOffset::VICR_LO].contains(&offset)
+        };
+        self.shadows_tpr() && reached && is_within_register(offset, width)
     }
 
     /// APIC-write emulation (SDM vol. 3C, 30.4.3.2), once the write is in the page.
