@@ -115,6 +115,11 @@ impl Log {
         }
     }
 
+    /// Whether the next event would be dropped.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.len == Self::CAPACITY
+    }
+
     /// In order.
     pub(crate) fn events(&self) -> &[Event] {
         &self.events[..self.len]

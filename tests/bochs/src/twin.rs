@@ -37,7 +37,7 @@ pub(crate) struct Twin {
     pub(crate) descriptor: Descriptor,
     width: PhysicalWidth,
     log: Log,
-    /// VM entry failed, or the guest idles: it executes nothing more.
+    /// VM entry failed, the guest idles, or the log is full: it executes nothing more.
     stopped: bool,
 }
 
@@ -118,6 +118,8 @@ impl Twin {
         self.boundaries();
         self.log.push(Event::Interrupt(vector));
         self.guest.vmcs.interrupt_flag = InterruptFlag::Set;
+        // A model that delivers without end is to be seen, not waited for.
+        self.stopped |= self.log.is_full();
     }
 
     /// Logs an exit, does what `processor.rs` does, and enters again. `msr` is what an MSR access was to.
