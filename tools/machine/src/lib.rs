@@ -91,6 +91,7 @@ mod timer;
 mod trigger;
 mod vcpu;
 mod virtual_apic;
+pub mod vmx;
 
 pub use arrival::GuestMask;
 pub use boundary::Boundary;

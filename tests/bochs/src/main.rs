@@ -1,0 +1,44 @@
+//! Compares the model of VMX's APIC virtualization, `carillon_machine::vmx`, with the CPU this image runs on.
+//!
+//! It is booted by `boot/boot.asm` inside Bochs, enters VMX root mode, and runs one guest, `guest.s`: an interpreter of small
+//! programs. Each check gives model and CPU the same VMCS, virtual-APIC page and program, and compares what came out: the
+//! log of interrupts, values read and VM exits, the page, RVI and SVI, and RFLAGS.IF.
+//!
+//! What it prints on the serial line is what `tests/bochs/run` judges: a line a check, `ok` or `FAIL`, and a last line.
+#![no_std]
+#![no_main]
+// UNSAFETY: privileged instructions, the entry and exit of the guest, and what a program without a run-time library has to
+// bring. Memory that the guest or the CPU changes consists of atomics, so that reading it takes no unsafe code.
+#![expect(unsafe_code, reason = "privileged instructions")]
+
+mod checks;
+mod comparison;
+mod cpu;
+mod entry;
+mod event;
+mod memory;
+mod processor;
+mod program;
+mod random;
+mod runtime;
+mod serial;
+mod tables;
+mod twin;
+mod vmcs;
+
+use crate::cpu::Capabilities;
+use crate::random::Seed;
+
+/// Where the image begins: `runtime.rs` has set up a stack and zeroed what begins as zeros.
+extern "C" fn main() -> ! {
+    serial::set_up();
+    let seed = Seed::of_boot_sector();
+    let capabilities = Capabilities::read();
+    println!("seed {seed}");
+    println!("cpu {capabilities}");
+    tables::load();
+    cpu::enter_vmx_root();
+    let tally = checks::run(seed, &capabilities);
+    println!("{tally}");
+    cpu::shut_down()
+}
