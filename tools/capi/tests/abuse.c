@@ -72,7 +72,7 @@ static void allocators(void)
     struct carillon_allocator_options options = { .cpus = 4 }, wrong = options;
     struct carillon_placement placement;
     struct carillon_evacuee evacuee;
-    carillon_handle arbiter, other;
+    carillon_handle arbiter, other, gone;
     carillon_lease lease, theirs;
     uint64_t all = 0xf, pending[4] = { 0, 0, 0, 0 }, *one = malloc(sizeof(*one));
     uint32_t is_drained;
@@ -101,8 +101,13 @@ static void allocators(void)
     wrong.io_apic_ack = 9;
     IS(BAD_VALUE, carillon_allocator_create(&wrong, sizeof(wrong), &all, 1, &arbiter));
 
+    /* Whatever takes the place of a destroyed object of the same kind is not found by its handle. */
+    IS(OK, carillon_allocator_create(&options, sizeof(options), &all, 1, &gone));
+    IS(OK, carillon_destroy(gone));
     IS(OK, carillon_allocator_create(&options, sizeof(options), &all, 1, &arbiter));
     IS(OK, carillon_allocator_create(&options, sizeof(options), &all, 1, &other));
+    IS(BAD_HANDLE, carillon_lease_allocate(gone, 1, 0, &all, 1, &lease));
+    IS(BAD_HANDLE, carillon_destroy(gone));
     IS(OK, carillon_lease_allocate(arbiter, 1, 0, &all, 1, &lease));
     IS(OK, carillon_lease_allocate(other, 1, 0, &all, 1, &theirs));
 
@@ -189,6 +194,7 @@ static void recordings(void)
     const unsigned char *bytes = (const unsigned char *)DUMP;
     size_t needed;
     uint64_t word;
+    char *text;
 
     IS(NULL_POINTER, carillon_recording_create(NULL, &recording));
     IS(NULL_POINTER, carillon_recording_create("host", NULL));
@@ -236,6 +242,15 @@ static void recordings(void)
     WRONG_HANDLES(carillon_inspection_json, NULL, 0, &needed);
     IS(NULL_POINTER, carillon_inspection_json(inspection, NULL, 0, NULL));
     IS(NULL_POINTER, carillon_inspection_json(inspection, NULL, 1, &needed));
+    IS(OK, carillon_inspection_json(inspection, NULL, 0, &needed));
+    text = malloc(needed - 1);
+    IS(WRONG_SIZE, carillon_inspection_json(inspection, text, needed - 1, &needed));
+    free(text);
+    text = malloc(needed);
+    IS(OK, carillon_inspection_json(inspection, text, needed, &needed));
+    if (strlen(text) != needed - 1)
+        failures++;
+    free(text);
 
     WRONG_HANDLES(carillon_plan_summarize, &summary, sizeof(summary));
     IS(NULL_POINTER, carillon_plan_summarize(plan, NULL, sizeof(summary)));
