@@ -20,13 +20,14 @@ enum Layer {
 }
 
 /// The house, bottom up: directory, layer.
-const HOUSE: [(&str, Layer); 9] = [
+const HOUSE: [(&str, Layer); 10] = [
     ("hypervisor-lib/abi", Layer::Layout),
     ("vector-allocator", Layer::Core),
     ("guest-shim", Layer::Core),
     ("hypervisor-lib", Layer::Core),
     ("tools/machine", Layer::Core),
     ("tools/sim", Layer::Tool),
+    ("tools/capi", Layer::Tool),
     ("tools/carillon", Layer::Tool),
     ("tests/event", Layer::Tool),
     ("tests", Layer::Tool),

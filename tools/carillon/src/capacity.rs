@@ -51,12 +51,12 @@ struct Capacity {
 
 /// One limit.
 #[derive(Clone, Debug, Serialize)]
-struct Row {
-    limit: String,
-    needed: u64,
-    available: u64,
-    is_met: bool,
-    remedy: Option<String>,
+pub(crate) struct Row {
+    pub(crate) limit: String,
+    pub(crate) needed: u64,
+    pub(crate) available: u64,
+    pub(crate) is_met: bool,
+    pub(crate) remedy: Option<String>,
 }
 
 /// Answers the question of the command line.
@@ -95,7 +95,7 @@ fn request(args: &CapacityArgs) -> Result<CapacityRequest, Failure> {
                 ArrivalName::LocalApic => Arrival::LocalApic(msi_destination),
             },
             irqs_taken: 0,
-            events_taken: args.events_taken.unwrap_or_else(|| events_of_linux(args)),
+            events_taken: args.events_taken.unwrap_or_else(|| events_of_linux(args.vcpus, args.arrival)),
             vectors_taken: 0,
         },
         host: HostLimits {
@@ -110,12 +110,12 @@ fn request(args: &CapacityArgs) -> Result<CapacityRequest, Failure> {
 /// What a Linux guest binds for itself, as recorded domains of several vCPUs show (`lsevtchn`, `/proc/interrupts`): on each vCPU
 /// the timer and IPIs for rescheduling, calls to functions on many and on one, work and lock kicks; without FIFO the debug
 /// VIRQ too (`arch/x86/xen/smp.c`); then xenstore and the console.
-const fn events_of_linux(args: &CapacityArgs) -> u32 {
-    let per_vcpu = match args.arrival {
+pub(crate) const fn events_of_linux(vcpus: u32, arrival: ArrivalName) -> u32 {
+    let per_vcpu = match arrival {
         ArrivalName::TwoLevel | ArrivalName::TwoLevel32 => 7,
         ArrivalName::Fifo | ArrivalName::LocalApic => 6,
     };
-    args.vcpus.saturating_mul(per_vcpu).saturating_add(2)
+    vcpus.saturating_mul(per_vcpu).saturating_add(2)
 }
 
 /// The host of the flags, or of the dumps.
@@ -141,7 +141,7 @@ fn host(args: &CapacityArgs) -> Result<HostLimits, Failure> {
 }
 
 /// What a recorded host has, and what of it is taken.
-fn limits(host: &HostSnapshot) -> HostLimits {
+pub(crate) fn limits(host: &HostSnapshot) -> HostLimits {
     let assignment = host.assignment();
     let cpus = u32::try_from(assignment.online.len()).unwrap_or(u32::MAX);
     let highest = assignment.online.iter().last().map_or(0, |cpu| cpu.0);
@@ -186,7 +186,7 @@ impl Capacity {
 }
 
 impl Row {
-    fn of(limit: &Limit) -> Self {
+    pub(crate) fn of(limit: &Limit) -> Self {
         Self {
             limit: limit.kind.to_string(),
             needed: limit.needed,
@@ -195,12 +195,10 @@ impl Row {
             remedy: limit.remedy.clone().filter(|_| !limit.is_met()),
         }
     }
-}
 
-impl Answer for Capacity {
-    fn show(&self, page: &mut Page) {
-        page.title(&self.question);
-        let rows = self.limits.iter().map(|limit| {
+    /// Writes limits to a page.
+    pub(crate) fn table(limits: &[Self], page: &mut Page) {
+        let rows = limits.iter().map(|limit| {
             let (tone, verdict) = if limit.is_met { (Tone::Good, "fits") } else { (Tone::Bad, "does not fit") };
             vec![
                 limit.limit.clone().into(),
@@ -210,6 +208,13 @@ impl Answer for Capacity {
             ]
         });
         page.table(&["limit", "needed", "available", ""], rows.collect());
+    }
+}
+
+impl Answer for Capacity {
+    fn show(&self, page: &mut Page) {
+        page.title(&self.question);
+        Row::table(&self.limits, page);
         let binding = self.binding.as_ref().map_or("nothing", |limit| limit.limit.as_str());
         if self.fits {
             page.line(Tone::Good, &format!("It fits; nearest to its end: {binding}."));

@@ -35,7 +35,8 @@ const EXIT_CODES: &str = "Exit codes:
   0  done
   1  the input could not be read or does not make sense; the message says what and where
   2  the command line is wrong
-  3  done, and the answer is no: `inspect` found inversions, `plan` leaves some it was to mend, `capacity` does not fit";
+  3  done, and the answer is no: `inspect` found inversions, `plan` leaves some it was to mend, `capacity` does not fit,
+     `check-config` found what stands in a device's way";
 
 const ANSWER_CODES: &str =
     "Exit codes: 0 the answer is yes, 3 it is no, 1 bad input, 2 bad command line; see carillon --help";
@@ -63,6 +64,9 @@ pub(crate) enum Command {
     /// Say whether a number of devices fits, and which limit binds
     #[command(after_long_help = ANSWER_CODES)]
     Capacity(CapacityArgs),
+    /// Say which path each device of a guest's xl configuration takes, whether its interrupts fit, and what to change
+    #[command(after_long_help = ANSWER_CODES)]
+    CheckConfig(CheckConfigArgs),
     /// Simulate a scenario or a recorded host, and compare policies and delivery paths
     Simulate(SimulateArgs),
     /// Simulate every combination of policies, delivery paths, loads and seeds; goes on where it stopped
@@ -227,6 +231,26 @@ pub(crate) struct CapacityArgs {
     pub(crate) max_event_channels: u32,
     #[command(flatten)]
     pub(crate) host: HostArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Which guest's configuration to check, and for which host.
+#[derive(Args, Debug)]
+pub(crate) struct CheckConfigArgs {
+    /// The configuration, as `xl create` takes it
+    #[arg(value_name = "GUEST.CFG")]
+    pub(crate) config: PathBuf,
+    /// A directory with the host's dumps; without a host, what depends on it is left open
+    #[arg(long, value_name = "DIR", conflicts_with = "recorded")]
+    pub(crate) from: Option<PathBuf>,
+    /// A recorded host that comes with carillon
+    #[arg(long, value_name = "NAME", value_parser = recorded())]
+    pub(crate) recorded: Option<Recorded>,
+    /// Interrupts each passed-through function asks for [default: what the recording shows it to have; else one for each
+    /// vCPU and one more for network and storage controllers, and one for others]
+    #[arg(long, value_parser = at_least_one())]
+    pub(crate) interrupts: Option<u32>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -1,12 +1,15 @@
 //! See, plan and simulate which interrupt outranks which on a Xen host.
 #![forbid(unsafe_code)]
 
+mod advice;
 mod capacity;
+mod check_config;
 mod cli;
 mod comparison;
 mod explain;
 mod failure;
 mod generated;
+mod guest;
 mod harm;
 mod hosts;
 mod inspect;
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Some(Command::Inspect(args)) => inspect::run(args, out),
         Some(Command::Plan(args)) => plan::run(args, out),
         Some(Command::Capacity(args)) => capacity::run(args, out),
+        Some(Command::CheckConfig(args)) => check_config::run(args, out),
         Some(Command::Simulate(args)) => simulate::run(args, out),
         Some(Command::Sweep(args)) => sweep::run(args, out),
         Some(Command::Explain(args)) => explain::run(args, out),

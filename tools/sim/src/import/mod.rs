@@ -1,4 +1,4 @@
-//! Importers of recorded input: what a Xen host prints about its interrupts, and what it traced.
+//! Importers of recorded input: what a Xen host prints about its interrupts, what it traced, and how a guest is configured.
 //!
 //! Each format has one file with a `parse(&Source)`; its errors name file, line (byte, for binary files), what was
 //! expected and what was found. What an importer passes over it counts and says in a [`Note`].
@@ -28,6 +28,8 @@ mod source;
 mod trace_event;
 pub mod xentrace;
 pub mod xl;
+pub mod xl_config;
+mod xl_pci;
 
 pub use boot_log::BootLog;
 pub use dump_e::Binding;
@@ -85,3 +87,5 @@ pub use xl::Affinity;
 pub use xl::DomainLine;
 pub use xl::VcpuLine;
 pub use xl::XlInfo;
+pub use xl_config::XlConfig;
+pub use xl_pci::PassedThrough;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 use vector_allocator::DomainId;
@@ -96,6 +97,14 @@ impl HostSnapshot {
     /// [`ImportError`] if `dump-i.txt` is missing, or a file that is there cannot be understood.
     pub fn load(directory: &Path) -> Result<Self, ImportError> {
         Self::read(Recording::Directory(directory.to_owned()))
+    }
+
+    /// Reads a recording whose files are in memory, by the names they have in a directory; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_files(name: impl Into<String>, files: BTreeMap<String, Vec<u8>>) -> Result<Self, ImportError> {
+        Self::read(Recording::Memory { name: name.into(), files: Arc::new(files) })
     }
 
     /// A recording that comes with the program.
@@ -215,4 +224,30 @@ fn read_with<T>(
     parse: impl Fn(&Source) -> Result<T, ImportError>,
 ) -> Result<Option<T>, ImportError> {
     source.map(|source| parse(&source)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::Path;
+
+    use super::HostSnapshot;
+    use crate::snapshot::Recorded;
+
+    #[test]
+    fn files_in_memory_make_the_same_host_as_a_directory_of_them() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/xen-sas-nic");
+        let entries = fs::read_dir(&directory).expect("the recording").flatten();
+        let files: BTreeMap<String, Vec<u8>> = entries
+            .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).expect("a file")))
+            .collect();
+        let (in_memory, embedded) =
+            (HostSnapshot::from_files("buffers", files).unwrap(), HostSnapshot::recorded(Recorded::SasNic).unwrap());
+        assert_eq!(in_memory.name, "buffers");
+        assert_eq!(in_memory.assignment(), embedded.assignment());
+        assert_eq!(in_memory.activity().unwrap().vcpus, embedded.activity().unwrap().vcpus);
+        let error = HostSnapshot::from_files("buffers", BTreeMap::new()).unwrap_err().to_string();
+        assert!(error.starts_with("buffers: expected the file dump-i.txt"), "{error}");
+    }
 }

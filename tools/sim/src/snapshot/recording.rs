@@ -1,7 +1,9 @@
-//! Where a recording's files are: in a directory, or in this program.
+//! Where a recording's files are: in a directory, in this program, or in its caller's memory.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::import::ImportError;
 use crate::import::Source;
@@ -21,6 +23,11 @@ pub enum Recorded {
 pub(crate) enum Recording {
     Directory(PathBuf),
     Embedded(Recorded),
+    Memory {
+        name: String,
+        /// Shared, since a snapshot keeps them for the traces that are read later.
+        files: Arc<BTreeMap<String, Vec<u8>>>,
+    },
 }
 
 /// One embedded file: its name and its bytes.
@@ -71,6 +78,7 @@ impl Recording {
         match self {
             Self::Directory(directory) => directory.display().to_string(),
             Self::Embedded(recorded) => recorded.name().to_owned(),
+            Self::Memory { name, .. } => name.clone(),
         }
     }
 
@@ -88,15 +96,22 @@ impl Recording {
                 }
                 Self::Embedded(recorded) => {
                     if let Some((_, bytes)) = recorded.files().iter().find(|(file, _)| *file == name) {
-                        let full = format!("{}/{name}", recorded.name());
-                        let is_compressed = name.ends_with(".gz");
-                        let source =
-                            if is_compressed { Source::inflate(full, bytes)? } else { Source::new(full, *bytes) };
-                        return Ok(Some(source));
+                        return in_memory(recorded.name(), &name, bytes).map(Some);
+                    }
+                }
+                Self::Memory { name: recording, files } => {
+                    if let Some(bytes) = files.get(&name) {
+                        return in_memory(recording, &name, bytes).map(Some);
                     }
                 }
             }
         }
         Ok(None)
     }
+}
+
+/// A file in memory, inflated if its name ends in `.gz`.
+fn in_memory(recording: &str, file: &str, bytes: &[u8]) -> Result<Source, ImportError> {
+    let name = format!("{recording}/{file}");
+    if file.ends_with(".gz") { Source::inflate(name, bytes) } else { Ok(Source::new(name, bytes)) }
 }
