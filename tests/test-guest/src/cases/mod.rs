@@ -1,0 +1,88 @@
+//! The cases, in the order they run, each with the name the runner knows it by.
+
+mod boot;
+mod channels;
+
+use hypervisor_abi::sync::AtomicU32;
+use hypervisor_abi::sync::Ordering;
+
+use crate::apic;
+use crate::bed::FifoAbi;
+use crate::bed::TwoLevelAbi;
+use crate::machine::machine;
+use crate::record;
+
+/// A case: a function that panics if what it tests does not hold.
+struct Case {
+    name: &'static str,
+    needs: Needs,
+    run: fn(),
+}
+
+/// What a case cannot do without.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    Xen,
+}
+
+/// Names functions of a module: once, or once for each ABI.
+macro_rules! cases {
+    (
+        once { $($needs:ident: $module:ident { $($name:ident,)* })* }
+        for each abi { $($abi_module:ident { $($abi_name:ident,)* })* }
+    ) => {
+        &[
+            $($(Case {
+                name: concat!(stringify!($module), ".", stringify!($name)),
+                needs: Needs::$needs,
+                run: $module::$name,
+            },)*)*
+            $($(Case {
+                name: concat!("two_level.", stringify!($abi_name)),
+                needs: Needs::Xen,
+                run: $abi_module::$abi_name::<TwoLevelAbi>,
+            },)*)*
+            $($(Case {
+                name: concat!("fifo.", stringify!($abi_name)),
+                needs: Needs::Xen,
+                run: $abi_module::$abi_name::<FifoAbi>,
+            },)*)*
+        ]
+    };
+}
+
+const CASES: &[Case] = cases! {
+    once {
+        Nothing: boot { start_info, }
+        Xen: boot { hypervisor, }
+    }
+    for each abi {
+        channels { ipi, }
+    }
+};
+
+/// How many cases have begun.
+static BEGUN: AtomicU32 = AtomicU32::new(0);
+
+/// The name of the case that is running.
+pub(crate) fn current() -> &'static str {
+    let begun = BEGUN.load(Ordering::SeqCst);
+    begun.checked_sub(1).and_then(|index| CASES.get(index as usize)).map_or("boot", |case| case.name)
+}
+
+/// Runs the cases that have not begun.
+pub(crate) fn run_rest() {
+    while let Some(case) = CASES.get(BEGUN.fetch_add(1, Ordering::SeqCst) as usize) {
+        let name = case.name;
+        if case.needs == Needs::Xen && machine().xen.is_none() {
+            record::write(format_args!("case name={name} verdict=skip reason=\"there is no Xen\""));
+            continue;
+        }
+        apic::guard();
+        (case.run)();
+        apic::relax();
+        record::write(format_args!("case name={name} verdict=pass"));
+    }
+    record::write(format_args!("end cases={}", CASES.len()));
+}
