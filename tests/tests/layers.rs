@@ -20,7 +20,7 @@ enum Layer {
 }
 
 /// The house, bottom up: directory, layer.
-const HOUSE: [(&str, Layer); 9] = [
+const HOUSE: [(&str, Layer); 10] = [
     ("hypervisor-lib/abi", Layer::Layout),
     ("vector-allocator", Layer::Core),
     ("guest-shim", Layer::Core),
@@ -29,6 +29,7 @@ const HOUSE: [(&str, Layer); 9] = [
     ("tools/sim", Layer::Tool),
     ("tools/carillon", Layer::Tool),
     ("tests/event", Layer::Tool),
+    ("tests/xen", Layer::Tool),
     ("tests", Layer::Tool),
 ];
 

@@ -1,0 +1,21 @@
+#!/bin/sh
+# What dom0 does on the test bed, as soon as its toolstack is up: starts the guests, one after the other.
+
+record() { echo "carillon: $*"; }
+
+# guest NAME OPTIONS: starts a guest with two vCPUs and waits until it is gone.
+guest() {
+    printf '%s\n' "name=\"$1\"" 'type="pvh"' 'kernel="/test-guest"' "cmdline=\"name=$1 $2\"" 'memory=32' 'vcpus=2' \
+        'tsc_mode="native"' 'on_crash="destroy"' >"/tmp/$1.cfg"
+    if ! xl create "/tmp/$1.cfg" >"/tmp/$1.log" 2>&1; then
+        record "note case=$1 text=\"$(tail -n 1 "/tmp/$1.log" | tr '"' "'")\""
+        record "case name=$1 verdict=fail"
+        return
+    fi
+    while xl domid "$1" >/dev/null 2>&1; do usleep 100000; done
+    record "case name=$1 verdict=pass"
+}
+
+guest callback upcall=callback
+guest vector upcall=vector
+record end
