@@ -14,9 +14,9 @@ pub(crate) fn now(info: &VcpuTimeInfo) -> Time {
         let since = counter().wrapping_sub(info.tsc_timestamp.load(Ordering::Acquire));
         let shift = i8::from_le_bytes([info.tsc_shift.load(Ordering::Acquire)]);
         let shifted = if shift >= 0 { since << shift } else { since >> shift.unsigned_abs() };
-        let scaled = u128::from(shifted) * u128::from(info.tsc_to_system_mul.load(Ordering::Acquire)) >> 32;
+        let scaled = (u128::from(shifted) * u128::from(info.tsc_to_system_mul.load(Ordering::Acquire))) >> 32;
         let begin = info.system_time.load(Ordering::Acquire);
-        if version % 2 == 0 && version == info.version.load(Ordering::Acquire) {
+        if version.is_multiple_of(2) && version == info.version.load(Ordering::Acquire) {
             return Time(begin + u64::try_from(scaled).unwrap_or(u64::MAX - begin));
         }
         spin_loop();

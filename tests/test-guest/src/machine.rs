@@ -1,17 +1,24 @@
 //! Where the guest runs, found out once: what the loader said, whether there is Xen, how events are to interrupt.
 
+use guest_shim::Hypercalls;
+use guest_shim::Place;
 use guest_shim::Upcall;
 use guest_shim::Xen;
 use guest_shim::features;
 use hypervisor_abi::features::Features;
 use hypervisor_abi::hvm::CallbackVia;
+use hypervisor_abi::vcpu_info::RegisterVcpuInfo;
+use hypervisor_abi::vcpu_info::VCPUOP_REGISTER_VCPU_INFO;
 use spin::Once;
+use zerocopy::IntoBytes;
 
 use crate::apic;
+use crate::bed::SECOND;
 use crate::cpu::Processor;
 use crate::entry;
 use crate::hypervisor::Hypervisor;
 use crate::interrupts::UPCALL;
+use crate::memory::SECOND_INFO;
 use crate::memory::SHARED_INFO;
 use crate::record;
 use crate::start_info::StartInfo;
@@ -61,12 +68,21 @@ fn reach(start_info: &StartInfo, xen: Xen) -> OnXen {
     let hypervisor = Hypervisor::enter(&xen);
     let features = features(&hypervisor).expect("every Xen has this call");
     assert_eq!(hypervisor.map_shared_info(SHARED_INFO.gfn().0), 0, "the page of event channels");
+    assert_eq!(register_second(hypervisor), 0, "the block of the second vCPU");
     let upcall = match option(start_info, "upcall=") {
         Some("callback") => Upcall::Callback(CallbackVia::Vector(UPCALL)),
         Some("vector") => Upcall::OwnVector(UPCALL),
         _ => xen.upcall(features, UPCALL).expect("Xen has had callbacks by vector since 4.1"),
     };
     OnXen { xen, features, hypervisor, upcall }
+}
+
+/// Registers the block of the second vCPU, so that one vCPU has its block in the shared page and the other has not; what the
+/// hypervisor answers.
+pub(crate) fn register_second(hypervisor: Hypervisor) -> i64 {
+    let Place { gfn, offset } = SECOND_INFO.place();
+    let mut argument = RegisterVcpuInfo { gfn: gfn.0, offset, reserved: 0 };
+    hypervisor.vcpu_op(VCPUOP_REGISTER_VCPU_INFO, SECOND, argument.as_mut_bytes())
 }
 
 /// The value of an option of the command line.

@@ -36,7 +36,6 @@ pub(crate) struct Page<T>(T);
 
 impl<T: FromZeros> Page<T> {
     /// All zeros.
-    #[expect(clippy::declare_interior_mutable_const, reason = "it initialises statics, each its own")]
     pub(crate) const ZERO: Self = const {
         assert!(size_of::<T>() <= PAGE_SIZE);
         // SAFETY: `FromZeros` says that zeros are a value.

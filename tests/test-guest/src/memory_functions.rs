@@ -21,9 +21,9 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut
     }
     for index in (0..count).rev() {
         // SAFETY: within the area the caller names.
-        let byte = unsafe { from.add(index).read_volatile() };
+        let byte = unsafe { from.wrapping_add(index).read_volatile() };
         // SAFETY: within the area the caller names.
-        unsafe { to.add(index).write_volatile(byte) }
+        unsafe { to.wrapping_add(index).write_volatile(byte) }
     }
     to
 }
@@ -41,9 +41,9 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
 unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, count: usize) -> i32 {
     for index in 0..count {
         // SAFETY: within the area the caller names.
-        let a = unsafe { left.add(index).read_volatile() };
+        let a = unsafe { left.wrapping_add(index).read_volatile() };
         // SAFETY: within the area the caller names.
-        let b = unsafe { right.add(index).read_volatile() };
+        let b = unsafe { right.wrapping_add(index).read_volatile() };
         if a != b {
             return i32::from(a) - i32::from(b);
         }
@@ -63,7 +63,7 @@ unsafe extern "C" fn bcmp(left: *const u8, right: *const u8, count: usize) -> i3
 unsafe extern "C" fn strlen(text: *const u8) -> usize {
     let mut length = 0;
     // SAFETY: the caller says that a zero ends the text, and none came before this place.
-    while unsafe { text.add(length).read_volatile() } != 0 {
+    while unsafe { text.wrapping_add(length).read_volatile() } != 0 {
         length += 1;
     }
     length

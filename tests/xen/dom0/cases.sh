@@ -13,7 +13,15 @@ guest() {
         return
     fi
     while xl domid "$1" >/dev/null 2>&1; do usleep 100000; done
-    record "case name=$1 verdict=pass"
+    # xl has watched the guest, and says how it went: reason 0 is a guest that has powered itself off.
+    log=$(cat "/var/log/xen/xl-$1.log")
+    case $log in
+        *'reason code 0 '*) record "case name=$1 verdict=pass" ;;
+        *)
+            record "note case=$1 text=\"$(echo "$log" | tr '\n"' " '")\""
+            record "case name=$1 verdict=fail"
+            ;;
+    esac
 }
 
 guest callback upcall=callback

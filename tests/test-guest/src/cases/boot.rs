@@ -1,11 +1,15 @@
 //! What the loader and the hypervisor tell the guest at its beginning.
 
 use guest_shim::Version;
+use hypervisor_abi::Errno;
 use hypervisor_abi::VcpuId;
 use hypervisor_abi::features::Feature;
+use hypervisor_abi::sync::Ordering;
 
+use crate::machine;
 use crate::machine::machine;
 use crate::machine::on_xen;
+use crate::memory::SECOND_INFO;
 use crate::start_info::MAGIC;
 use crate::start_info::RAM;
 
@@ -32,4 +36,10 @@ pub(super) fn hypervisor() {
         assert!(found.features.has(feature), "{feature:?} of {:?}", found.features);
     }
     assert!(!found.features.has(Feature::Dom0));
+}
+
+/// A vCPU's block can be registered once, which the guest did for its second vCPU.
+pub(super) fn vcpu_info() {
+    assert_eq!(machine::register_second(on_xen().hypervisor), Errno::Invalid.hypercall_result());
+    assert_eq!(SECOND_INFO.evtchn_upcall_mask.load(Ordering::SeqCst), 0);
 }

@@ -2,6 +2,8 @@
 
 mod boot;
 mod channels;
+mod queues;
+mod vcpus;
 
 use hypervisor_abi::sync::AtomicU32;
 use hypervisor_abi::sync::Ordering;
@@ -55,10 +57,14 @@ macro_rules! cases {
 const CASES: &[Case] = cases! {
     once {
         Nothing: boot { start_info, }
-        Xen: boot { hypervisor, }
+        Xen: boot { hypervisor, vcpu_info, }
+        Xen: queues { every_priority, first_in_first_out, a_higher_priority_overtakes, refused_priorities, }
     }
     for each abi {
-        channels { ipi, }
+        channels {
+            ipi, mask_and_unmask, late_end, loopback, close_and_bind_again, many_ports, timer, reset_and_rebind,
+        }
+        vcpus { ipis, moved_port, timers, no_event_is_lost, }
     }
 };
 

@@ -68,7 +68,7 @@ fn passes(machine: &Transcript, guest: &str, case: &str) {
         Verdict::Pass,
         "{guest}: {case}; {:?}, see {log}, which ends:\n{}",
         machine.end,
-        machine.tail(15)
+        machine.tail(5)
     );
 }
 
@@ -104,12 +104,41 @@ guests_on_xen!(callback vector: {
     boot {
         start_info,
         hypervisor,
+        vcpu_info,
+    }
+    queues {
+        every_priority,
+        first_in_first_out,
+        a_higher_priority_overtakes,
+        refused_priorities,
     }
     two_level {
         ipi,
+        mask_and_unmask,
+        late_end,
+        loopback,
+        close_and_bind_again,
+        many_ports,
+        timer,
+        reset_and_rebind,
+        ipis,
+        moved_port,
+        timers,
+        no_event_is_lost,
     }
     fifo {
         ipi,
+        mask_and_unmask,
+        late_end,
+        loopback,
+        close_and_bind_again,
+        many_ports,
+        timer,
+        reset_and_rebind,
+        ipis,
+        moved_port,
+        timers,
+        no_event_is_lost,
     }
 });
 
