@@ -31,6 +31,8 @@ CARGO_TARGET_DIR=target/test-guest cargo build --release --locked --manifest-pat
 rm -rf "$made/overlay"
 mkdir -p "$made/overlay"
 strip -o "$made/overlay/test-guest" target/test-guest/release/test-guest
+libraries=("$made"/root/usr/lib/x86_64-linux-gnu/lib{xenevtchn,xenforeignmemory,xencall,xentoollog,xentoolcore}.a)
+gcc -O2 -Wall -Wextra -Werror -I "$made/root/usr/include" -o "$made/overlay/peer" tests/xen/dom0/peer.c "${libraries[@]}"
 install -m 755 tests/xen/dom0/cases.sh "$made/overlay/cases"
 {
     cat "$made/dom0.cpio"

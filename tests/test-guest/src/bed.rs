@@ -22,6 +22,7 @@ use hypervisor_abi::VcpuId;
 use hypervisor_abi::VcpuInfo64;
 use hypervisor_abi::event::EventOp;
 use hypervisor_abi::event::Reset;
+use hypervisor_abi::sync::Ordering;
 
 use zerocopy::IntoBytes;
 
@@ -37,6 +38,7 @@ use crate::machine::on_xen;
 use crate::memory;
 use crate::memory::SECOND_INFO;
 use crate::memory::SHARED_INFO;
+use crate::record;
 
 /// The vCPU the guest begins on.
 pub(crate) const FIRST: VcpuId = VcpuId(0);
@@ -93,8 +95,8 @@ pub(crate) fn reset() {
     assert_eq!(result, 0, "EVTCHNOP_reset");
     for vcpu in [FIRST, SECOND] {
         let info = info(vcpu);
-        info.evtchn_pending_sel.store(0, hypervisor_abi::sync::Ordering::SeqCst);
-        info.evtchn_upcall_pending.store(0, hypervisor_abi::sync::Ordering::SeqCst);
+        info.evtchn_pending_sel.store(0, Ordering::SeqCst);
+        info.evtchn_upcall_pending.store(0, Ordering::SeqCst);
     }
 }
 
@@ -108,6 +110,20 @@ pub(crate) fn channels<A: Abi>() -> Channels<A> {
 /// A vCPU's block: the first one's is in the shared page, the second one's where it was registered.
 pub(crate) fn info(vcpu: VcpuId) -> &'static VcpuInfo64 {
     if vcpu == FIRST { &SHARED_INFO.vcpu_info[0] } else { &SECOND_INFO }
+}
+
+/// Notes what the first ports and both vCPUs look like, in both ABIs.
+fn tell_state() {
+    for vcpu in [FIRST, SECOND] {
+        let (block, queues) = (info(vcpu), memory::control(vcpu.index()).block);
+        record::note(format_args!(
+            "{vcpu}: upcall {:?}, selector {:?}, ready {:?}",
+            block.evtchn_upcall_pending, block.evtchn_pending_sel, queues.ready
+        ));
+    }
+    let (pending, mask) = (&SHARED_INFO.evtchn_pending[0], &SHARED_INFO.evtchn_mask[0]);
+    let (pending, mask) = (pending.load(Ordering::SeqCst), mask.load(Ordering::SeqCst));
+    record::note(format_args!("pending {pending:#x}, mask {mask:#x}, words {:x?}", &memory::arrays()[0].words.0[..8]));
 }
 
 /// The time on a vCPU.
@@ -169,6 +185,7 @@ impl<A: Abi> Vcpu<A> {
                 WAKE => apic::eoi(),
                 GUARD => {
                     apic::eoi();
+                    tell_state();
                     panic!("no upcall came to {}", self.events.vcpu());
                 }
                 other => panic!("vector {other:#x} came to {}", self.events.vcpu()),

@@ -127,16 +127,29 @@ gdt_pointer:
     .word 31
     .long gdt
 
-# Interrupts come only while a vCPU waits for them (interrupts::wait): the gate says which one it was in RAX, and goes back
-# with interrupts disabled.
+# Interrupts come only while a vCPU waits for them here: the gate says which one it was in RAX, and goes back with interrupts
+# disabled. `sti` should keep them off until `hlt` has begun (SDM vol. 2B, STI), but under QEMU's emulated SVM one comes between
+# the two now and then; a vCPU that then halted, with interrupts disabled, would be off for good.
 .section .text
 .code64
+.globl wait_for_interrupt
+wait_for_interrupt:
+    xor %eax, %eax
+    sti
+halted:
+    hlt
+    ret
 .macro gate vector
 gate_\vector:
     mov $\vector, %eax
-    andl $~0x200, 16(%rsp)
-    iretq
+    jmp leave_gate
 .endm
+leave_gate:
+    andl $~0x200, 16(%rsp)
+    cmpq $halted, (%rsp)
+    jne 1f
+    incq (%rsp)                         # hlt is one byte long
+1:  iretq
 # An exception ends the case. Those with an error code have pushed it.
 .macro exception_gate vector, pushed
 exception_\vector:

@@ -28,6 +28,7 @@ const HVM_OP: u32 = 34;
 /// `XENMEM_add_to_physmap` (`public/memory.h`).
 const ADD_TO_PHYSMAP: u64 = 7;
 /// `SCHEDOP_*` (`public/sched.h`).
+const YIELD: u64 = 0;
 const SHUTDOWN: u64 = 2;
 const POLL: u64 = 3;
 /// `VCPUOP_*` (`public/vcpu.h`).
@@ -101,6 +102,11 @@ impl Hypervisor {
     pub(crate) fn poll(self, port: u32, timeout: u64) -> i64 {
         let argument = Poll { ports: address_of(&port), count: 1, padding: 0, timeout };
         call(SCHED_OP, [POLL, address_of(&argument), 0])
+    }
+
+    /// Lets others use the processor (`SCHEDOP_yield`).
+    pub(crate) fn yield_processor(self) {
+        call(SCHED_OP, [YIELD, 0, 0]);
     }
 
     /// Ends the domain: `SHUTDOWN_poweroff` is 0, `SHUTDOWN_crash` 3.

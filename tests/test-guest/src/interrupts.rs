@@ -3,8 +3,6 @@
 //! Everywhere else they are disabled, so that no handler runs beside the code it interrupts and neither registers nor the red
 //! zone have to be saved: a gate (`entry.S`) names its vector in RAX and goes back with interrupts disabled.
 
-use core::arch::asm;
-
 use hypervisor_abi::sync::AtomicU64;
 use hypervisor_abi::sync::Ordering;
 use x86_64::VirtAddr;
@@ -29,6 +27,8 @@ static TABLE: [[AtomicU64; 2]; 256] = [const { [AtomicU64::new(0), AtomicU64::ne
 unsafe extern "C" {
     /// The addresses of the gates, by vector.
     static gates: [u64; 256];
+    /// Enables interrupts, halts, and returns the vector of the one that came, with interrupts disabled.
+    fn wait_for_interrupt() -> u64;
 }
 
 /// Has this vCPU take its interrupts through the gates.
@@ -47,9 +47,7 @@ pub(crate) fn load() {
 
 /// Waits for an interrupt; which one came.
 pub(crate) fn wait() -> u8 {
-    let vector: u64;
-    // SAFETY: only here are interrupts enabled; `sti` takes effect after `hlt` has begun, so none is missed, and the gate
-    // leaves its vector in RAX and interrupts disabled. The stack may be used: there is no red zone at this point.
-    unsafe { asm!("xor eax, eax", "sti", "hlt", out("rax") vector) }
+    // SAFETY: only there are interrupts enabled, every vector has a gate, and the gates keep what a called function must keep.
+    let vector = unsafe { wait_for_interrupt() };
     u8::try_from(vector).expect("a gate's vector")
 }

@@ -18,6 +18,8 @@ use crate::cpu::Processor;
 use crate::entry;
 use crate::hypervisor::Hypervisor;
 use crate::interrupts::UPCALL;
+use crate::mailbox::MAILBOX;
+use crate::mailbox::Request;
 use crate::memory::SECOND_INFO;
 use crate::memory::SHARED_INFO;
 use crate::record;
@@ -43,6 +45,17 @@ pub(crate) struct OnXen {
     pub(crate) hypervisor: Hypervisor,
     /// How events interrupt: as the command line says (`upcall=callback` or `upcall=vector`), else as Xen recommends.
     pub(crate) upcall: Upcall,
+    /// Whether dom0 serves the mailbox, as the command line says (`dom0=peer`).
+    pub(crate) dom0: Dom0,
+}
+
+/// What dom0 does for the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dom0 {
+    /// It serves the mailbox.
+    Peer,
+    /// Nothing.
+    Absent,
 }
 
 static MACHINE: Once<Machine> = Once::new();
@@ -74,7 +87,8 @@ fn reach(start_info: &StartInfo, xen: Xen) -> OnXen {
         Some("vector") => Upcall::OwnVector(UPCALL),
         _ => xen.upcall(features, UPCALL).expect("Xen has had callbacks by vector since 4.1"),
     };
-    OnXen { xen, features, hypervisor, upcall }
+    let dom0 = if option(start_info, "dom0=") == Some("peer") { Dom0::Peer } else { Dom0::Absent };
+    OnXen { xen, features, hypervisor, upcall, dom0 }
 }
 
 /// Registers the block of the second vCPU, so that one vCPU has its block in the shared page and the other has not; what the
@@ -102,7 +116,10 @@ pub(crate) fn on_xen() -> &'static OnXen {
 
 /// Ends the guest, in the hypervisor's way if there is one.
 pub(crate) fn shut_down() -> ! {
-    if let Some(OnXen { hypervisor, .. }) = &machine().xen {
+    if let Some(OnXen { hypervisor, dom0, .. }) = &machine().xen {
+        if *dom0 == Dom0::Peer {
+            MAILBOX.ask(Request::Goodbye, 0, &[]);
+        }
         hypervisor.shut_down(0);
     }
     entry::halt()

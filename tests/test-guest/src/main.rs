@@ -23,6 +23,7 @@ mod entry;
 mod hypervisor;
 mod interrupts;
 mod machine;
+mod mailbox;
 mod memory;
 mod memory_functions;
 mod record;

@@ -2,6 +2,7 @@
 
 mod boot;
 mod channels;
+mod dom0;
 mod queues;
 mod vcpus;
 
@@ -11,6 +12,7 @@ use hypervisor_abi::sync::Ordering;
 use crate::apic;
 use crate::bed::FifoAbi;
 use crate::bed::TwoLevelAbi;
+use crate::machine::Dom0;
 use crate::machine::machine;
 use crate::record;
 
@@ -26,13 +28,26 @@ struct Case {
 enum Needs {
     Nothing,
     Xen,
+    Dom0,
+}
+
+impl Needs {
+    /// Why the case cannot be tried here; `None` if it can.
+    fn lack(self) -> Option<&'static str> {
+        match (self, &machine().xen) {
+            (Self::Nothing, _) | (Self::Xen, Some(_)) => None,
+            (Self::Xen | Self::Dom0, None) => Some("there is no Xen"),
+            (Self::Dom0, Some(xen)) if xen.dom0 == Dom0::Absent => Some("dom0 does not serve this guest"),
+            (Self::Dom0, Some(_)) => None,
+        }
+    }
 }
 
 /// Names functions of a module: once, or once for each ABI.
 macro_rules! cases {
     (
         once { $($needs:ident: $module:ident { $($name:ident,)* })* }
-        for each abi { $($abi_module:ident { $($abi_name:ident,)* })* }
+        for each abi { $($abi_needs:ident: $abi_module:ident { $($abi_name:ident,)* })* }
     ) => {
         &[
             $($(Case {
@@ -42,12 +57,12 @@ macro_rules! cases {
             },)*)*
             $($(Case {
                 name: concat!("two_level.", stringify!($abi_name)),
-                needs: Needs::Xen,
+                needs: Needs::$abi_needs,
                 run: $abi_module::$abi_name::<TwoLevelAbi>,
             },)*)*
             $($(Case {
                 name: concat!("fifo.", stringify!($abi_name)),
-                needs: Needs::Xen,
+                needs: Needs::$abi_needs,
                 run: $abi_module::$abi_name::<FifoAbi>,
             },)*)*
         ]
@@ -61,10 +76,11 @@ const CASES: &[Case] = cases! {
         Xen: queues { every_priority, first_in_first_out, a_higher_priority_overtakes, refused_priorities, }
     }
     for each abi {
-        channels {
+        Xen: channels {
             ipi, mask_and_unmask, late_end, loopback, close_and_bind_again, many_ports, timer, reset_and_rebind,
         }
-        vcpus { ipis, moved_port, timers, no_event_is_lost, }
+        Xen: vcpus { ipis, moved_port, timers, no_event_is_lost, }
+        Dom0: dom0 { shared_page, }
     }
 };
 
@@ -81,8 +97,8 @@ pub(crate) fn current() -> &'static str {
 pub(crate) fn run_rest() {
     while let Some(case) = CASES.get(BEGUN.fetch_add(1, Ordering::SeqCst) as usize) {
         let name = case.name;
-        if case.needs == Needs::Xen && machine().xen.is_none() {
-            record::write(format_args!("case name={name} verdict=skip reason=\"there is no Xen\""));
+        if let Some(reason) = case.needs.lack() {
+            record::write(format_args!("case name={name} verdict=skip reason=\"{reason}\""));
             continue;
         }
         apic::guard();

@@ -125,6 +125,7 @@ guests_on_xen!(callback vector: {
         moved_port,
         timers,
         no_event_is_lost,
+        shared_page,
     }
     fifo {
         ipi,
@@ -139,6 +140,7 @@ guests_on_xen!(callback vector: {
         moved_port,
         timers,
         no_event_is_lost,
+        shared_page,
     }
 });
 
