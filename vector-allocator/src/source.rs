@@ -17,6 +17,12 @@ pub enum Owner {
 }
 
 impl Owner {
+    /// Whose the interrupts of a domain are.
+    #[must_use]
+    pub const fn of(domain: DomainId) -> Self {
+        if domain.0 == DomainId::DOM0.0 { Self::Dom0 } else { Self::Guest(domain) }
+    }
+
     /// Whether the owner is an unprivileged domain.
     #[must_use]
     pub const fn is_guest(self) -> bool {

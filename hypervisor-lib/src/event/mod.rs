@@ -119,6 +119,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bytes;
 mod callback;
 mod check;
 mod close;

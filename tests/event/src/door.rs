@@ -12,7 +12,6 @@ use hypervisor_abi::vcpu_info::RegisterVcpuInfo;
 use hypervisor_abi::vcpu_info::VCPUOP_REGISTER_VCPU_INFO;
 use hypervisor_lib::event::Domain;
 use hypervisor_lib::event::EoiUnmask;
-use hypervisor_lib::event::EventCall;
 use hypervisor_lib::event::EventError;
 use hypervisor_lib::event::GuestPlace;
 use lock_api::RawMutex;
@@ -55,37 +54,8 @@ fn with<A: FromBytes + IntoBytes + Immutable>(
 
 impl<M: View, L: RawMutex> Hypercalls for Door<'_, M, L> {
     fn event_channel_op(&self, op: EventOp, argument: &mut [u8]) -> i64 {
-        let (domain, world) = (self.domain(), self.world);
-        /// Carries out the operation of one argument structure.
-        macro_rules! call {
-            ($name:ident) => {
-                with(argument, |argument| {
-                    let mut call = EventCall::$name(*argument);
-                    let result = domain.event_channel_op(world, &mut call);
-                    if let EventCall::$name(filled) = call {
-                        *argument = filled;
-                    }
-                    result
-                })
-            };
-        }
-        match op {
-            EventOp::BindInterdomain => call!(BindInterdomain),
-            EventOp::BindVirq => call!(BindVirq),
-            EventOp::BindPirq => call!(BindPirq),
-            EventOp::Close => call!(Close),
-            EventOp::Send => call!(Send),
-            EventOp::Status => call!(Status),
-            EventOp::AllocUnbound => call!(AllocUnbound),
-            EventOp::BindIpi => call!(BindIpi),
-            EventOp::BindVcpu => call!(BindVcpu),
-            EventOp::Unmask => call!(Unmask),
-            EventOp::Reset => call!(Reset),
-            EventOp::InitControl => call!(InitControl),
-            EventOp::ExpandArray => call!(ExpandArray),
-            EventOp::SetPriority => call!(SetPriority),
-            EventOp::ResetContinuation => call!(ResetContinuation),
-        }
+        let result = self.domain().event_channel_hypercall(self.world, op, argument);
+        result.map_or_else(Errno::hypercall_result, |()| 0)
     }
 
     fn vcpu_op(&self, op: u32, vcpu: VcpuId, argument: &mut [u8]) -> i64 {

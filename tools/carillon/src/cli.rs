@@ -197,8 +197,8 @@ pub(crate) struct CapacityArgs {
     /// How physical interrupts reach the domain
     #[arg(long, value_enum, default_value_t = ArrivalName::Fifo)]
     pub(crate) arrival: ArrivalName,
-    /// Event channels each domain has already [default: 7 per vCPU and 2, as a Linux guest has for timers, IPIs, xenstore
-    /// and console; its virtual devices come on top]
+    /// Event channels each domain has already [default: 6 per vCPU (7 with two-level) and 2, as a Linux guest has for
+    /// its timer, its IPIs, xenstore and console; its virtual devices come on top]
     #[arg(long)]
     pub(crate) events_taken: Option<u32>,
     /// Whether the domain's kernel manages the queues' affinity, which reserves a vector on every vCPU
@@ -225,12 +225,8 @@ pub(crate) struct CapacityArgs {
     /// The guests' `max_event_channels`
     #[arg(long, default_value_t = vector_allocator::HostLimits::MAX_EVENT_CHANNELS)]
     pub(crate) max_event_channels: u32,
-    /// Take the host from a directory with its dumps
-    #[arg(long, value_name = "DIR", conflicts_with = "recorded")]
-    pub(crate) from: Option<PathBuf>,
-    /// Take the host from a recording that comes with carillon
-    #[arg(long, value_name = "NAME", value_parser = recorded())]
-    pub(crate) recorded: Option<Recorded>,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

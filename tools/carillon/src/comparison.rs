@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use carillon_sim::RunResult;
 use carillon_sim::Scenario;
 use carillon_sim::SourceResult;
+use carillon_sim::Waits;
 use carillon_sim::report::format;
 use serde::Serialize;
 use vector_allocator::Owner;
@@ -103,7 +104,7 @@ impl Comparison {
     /// Writes dom0's waits to a page: one line a run.
     pub(crate) fn show_verdicts(&self, page: &mut Page) {
         for run in &self.runs {
-            let (times, total, longest) = waits(run);
+            let Waits { times, total_ns, longest_ns } = run.waits();
             let name = self.name(run);
             if run.sources.iter().all(|source| source.raised == 0) {
                 let text = "no interrupt came, so nothing can be said; a recording needs xentrace.bin to be replayed";
@@ -127,8 +128,8 @@ impl Comparison {
                 Tone::Bad,
                 &format!(
                     "  {name}: guests' interrupts kept dom0's waiting {times}, {} in all, {} at the longest",
-                    format::duration(total),
-                    format::duration(longest)
+                    format::duration(total_ns),
+                    format::duration(longest_ns)
                 ),
             );
         }
@@ -141,7 +142,7 @@ impl Comparison {
         let head: Vec<&str> = head.iter().map(String::as_str).collect();
         let Some(first) = self.runs.first() else { return };
         let rows = first.sources.iter().filter(|source| source.raised > 0).map(|source| {
-            let tone = if is_dom0s(source) { Tone::Plain } else { Tone::Faint };
+            let tone = if source.is_dom0s() { Tone::Plain } else { Tone::Faint };
             let mut row = vec![
                 Piece::toned(format!("IRQ {} {}", source.id, source.label), tone),
                 source.owner.clone().into(),
@@ -190,7 +191,7 @@ impl Comparison {
     }
 
     fn source_row(&self, run: &RunResult, source: &SourceResult, name: String) -> Vec<Piece> {
-        let tone = if is_dom0s(source) { Tone::Plain } else { Tone::Faint };
+        let tone = if source.is_dom0s() { Tone::Plain } else { Tone::Faint };
         vec![
             Piece::toned(name, tone),
             self.name(run).into(),
@@ -208,10 +209,9 @@ impl Comparison {
     fn show_waiting(&self, page: &mut Page) {
         page.heading("Dom0's interrupts kept waiting by guests'");
         let mut rows = Vec::new();
+        let mut left_out = 0;
         for run in &self.runs {
-            let mut waits: Vec<_> = run.blocking.iter().collect();
-            waits.sort_by_key(|wait| std::cmp::Reverse(wait.total_ns));
-            for wait in waits.into_iter().take(SHOWN / self.runs.len().max(1) + 1) {
+            for wait in worst(run.blocking.iter(), |wait| wait.total_ns, self.of_each_run(), &mut left_out) {
                 rows.push(vec![
                     self.name(run).into(),
                     label(run.dom0s(wait.victim), wait.victim).into(),
@@ -224,6 +224,7 @@ impl Comparison {
             }
         }
         page.table(&["run", "dom0's", "waited for", "which was", "times", "in all", "longest"], rows);
+        say_what_is_left_out(page, left_out);
         self.show_verdicts(page);
     }
 
@@ -249,8 +250,10 @@ impl Comparison {
 
     fn show_retention(&self, page: &mut Page) {
         let mut rows = Vec::new();
+        let mut left_out = 0;
         for run in &self.runs {
-            for kept in run.retention.iter().filter(|kept| kept.times > 0).take(SHOWN) {
+            let happened = run.retention.iter().filter(|kept| kept.times > 0);
+            for kept in worst(happened, |kept| kept.total_ns, self.of_each_run(), &mut left_out) {
                 rows.push(vec![
                     self.name(run).into(),
                     label(run.guests(kept.source), kept.source).into(),
@@ -264,15 +267,16 @@ impl Comparison {
         if !rows.is_empty() {
             page.heading("In-service bits kept past the host's handler");
             page.table(&["run", "source", "times", "ended by the host", "in all", "longest"], rows);
+            say_what_is_left_out(page, left_out);
         }
     }
 
     fn show_scheduling(&self, page: &mut Page) {
         let mut rows = Vec::new();
+        let mut left_out = 0;
         for run in &self.runs {
-            let mut waits: Vec<_> = run.scheduling.iter().filter(|wait| wait.times > 0).collect();
-            waits.sort_by_key(|wait| std::cmp::Reverse(wait.total_ns));
-            for wait in waits.into_iter().take(8) {
+            let happened = run.scheduling.iter().filter(|wait| wait.times > 0);
+            for wait in worst(happened, |wait| wait.total_ns, self.of_each_run(), &mut left_out) {
                 rows.push(vec![
                     self.name(run).into(),
                     wait.vcpu.clone().into(),
@@ -286,7 +290,13 @@ impl Comparison {
         if !rows.is_empty() {
             page.heading("The scheduler's share: dom0's vCPUs waiting for a pCPU a guest's vCPU has");
             page.table(&["run", "vCPU", "behind", "times", "in all", "longest"], rows);
+            say_what_is_left_out(page, left_out);
         }
+    }
+
+    /// How many rows of a table each run may have.
+    fn of_each_run(&self) -> usize {
+        SHOWN / self.runs.len().max(1) + 1
     }
 
     /// What tells a run from the others.
@@ -296,15 +306,24 @@ impl Comparison {
     }
 }
 
-/// How often, for how long in all and at the longest guests kept dom0 waiting.
-fn waits(run: &RunResult) -> (u64, u64, u64) {
-    let sum = |of: fn(&carillon_sim::Blocking) -> u64| run.blocking.iter().map(of).sum();
-    let longest = run.blocking.iter().map(|wait| wait.max_ns).max().unwrap_or(0);
-    (sum(|wait| wait.times), sum(|wait| wait.total_ns), longest)
+/// The `most` worst by `how_bad`, worst first; what is not among them is counted.
+fn worst<'r, T>(
+    all: impl Iterator<Item = &'r T>,
+    how_bad: impl Fn(&T) -> u64,
+    most: usize,
+    left_out: &mut usize,
+) -> Vec<&'r T> {
+    let mut all: Vec<&T> = all.collect();
+    all.sort_by_key(|one| std::cmp::Reverse(how_bad(one)));
+    *left_out += all.len().saturating_sub(most);
+    all.truncate(most);
+    all
 }
 
-fn is_dom0s(source: &SourceResult) -> bool {
-    source.owner == Owner::Dom0.to_string()
+fn say_what_is_left_out(page: &mut Page, rows: usize) {
+    if rows > 0 {
+        page.line(Tone::Faint, &format!("… the worst of each run; {rows} more are in --json"));
+    }
 }
 
 /// The longest wait for the host's handler; a posted source has none.

@@ -4,14 +4,11 @@ use carillon_sim::snapshot::DomainFacts;
 use carillon_sim::snapshot::HostFacts;
 use carillon_sim::snapshot::HostSnapshot;
 use carillon_sim::snapshot::RouteFinding;
-use carillon_sim::snapshot::SourceBinding;
 use carillon_sim::snapshot::SourceFacts;
 use serde::Serialize;
 use vector_allocator::AssignedSource;
 use vector_allocator::Assignment;
 use vector_allocator::CpuId;
-use vector_allocator::DomainId;
-use vector_allocator::Owner;
 
 use crate::cli::InspectArgs;
 use crate::failure::Failure;
@@ -120,15 +117,14 @@ impl VectorRow {
             None => (None, "nothing is known of it".into()),
         };
         let bindings = facts.map_or(&[][..], |facts| &facts.bindings[..]);
-        let is_owners = |binding: &&SourceBinding| owner_of(binding.domain) == source.owner;
-        let binding = bindings.iter().find(is_owners);
-        let sharers = bindings.iter().filter(|binding| !is_owners(binding));
+        let binding = facts.and_then(SourceFacts::owners_binding);
+        let sharers = bindings.iter().filter(|binding| binding.owner() != source.owner);
         Self {
             vector: source.vector.to_string(),
             class: source.vector.class().number(),
             irq: source.id.0,
             owner: source.owner.to_string(),
-            shared_with: sharers.map(|binding| owner_of(binding.domain).to_string()).collect(),
+            shared_with: sharers.map(|binding| binding.owner().to_string()).collect(),
             owner_evidence: facts.map(|facts| facts.owner_evidence.clone()).unwrap_or_default(),
             device: source.label.clone(),
             function: facts.and_then(|facts| facts.function.clone()),
@@ -221,11 +217,6 @@ fn vcpus(domain: &DomainFacts) -> String {
         0 => "vCPUs not recorded".to_owned(),
         count => format!("vCPUs: {count}"),
     }
-}
-
-/// Whose a domain's interrupts are.
-const fn owner_of(domain: DomainId) -> Owner {
-    if domain.0 == 0 { Owner::Dom0 } else { Owner::Guest(domain) }
 }
 
 /// Which columns a table has.

@@ -6,7 +6,6 @@ use serde::Serialize;
 use vector_allocator::Assignment;
 use vector_allocator::Change;
 use vector_allocator::CpuSet;
-use vector_allocator::Owner;
 use vector_allocator::PlannedMove;
 use vector_allocator::SourceId;
 
@@ -80,11 +79,24 @@ impl Moved {
         }
     }
 
-    /// Writes it to a page.
-    pub(crate) fn show(&self, page: &mut Page, number: usize, steps: Steps) {
+    /// The command that carries it out, if it is one of Xen's tools.
+    pub(crate) fn command(&self) -> Option<&str> {
+        match &self.change {
+            Changed::Pin { command, .. } => command.as_deref(),
+            Changed::Revector { .. } => None,
+        }
+    }
+
+    /// Writes it to a page; `done_by` is the number of the move whose command carries this one out too.
+    pub(crate) fn show(&self, page: &mut Page, number: usize, done_by: Option<usize>, steps: Steps) {
         page.line(Tone::Good, &format!("{number:>3}. {}: {}", self.source, self.change));
         page.line(Tone::Plain, &format!("     {}", self.why));
-        if let Changed::Pin { vcpu: Some(vcpu), command: Some(command), also, .. } = &self.change {
+        if let (Some(earlier), Changed::Pin { vcpu: Some(vcpu), .. }) = (done_by, &self.change) {
+            page.line(
+                Tone::Plain,
+                &format!("     it follows {vcpu} too: the command of move {earlier} is all it takes"),
+            );
+        } else if let Changed::Pin { vcpu: Some(vcpu), command: Some(command), also, .. } = &self.change {
             page.line(Tone::Plain, &format!("     it follows {vcpu}: {command}"));
             if !also.is_empty() {
                 let names: Vec<String> = also.iter().map(ToString::to_string).collect();
@@ -122,13 +134,7 @@ fn pin(assignment: &Assignment, facts: &[SourceFacts], id: SourceId, from: &CpuS
 
 /// The vCPU that a source's owner handles it on.
 fn vcpu_of(facts: &[SourceFacts], id: SourceId) -> Option<VcpuRef> {
-    let source = facts.iter().find(|facts| facts.id() == id)?;
-    let is_owners = |owner: Owner, domain: u16| match owner {
-        Owner::System => false,
-        Owner::Dom0 => domain == 0,
-        Owner::Guest(id) => id.0 == domain,
-    };
-    source.bindings.iter().find(|binding| is_owners(source.owner, binding.domain.0))?.vcpu
+    facts.iter().find(|facts| facts.id() == id)?.owners_binding()?.vcpu
 }
 
 impl std::fmt::Display for Changed {

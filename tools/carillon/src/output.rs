@@ -1,9 +1,13 @@
 //! Where answers go: to the standard output, as a page or as JSON.
 
+use std::error::Error;
+use std::fs::File;
 use std::io;
+use std::io::BufWriter;
 use std::io::ErrorKind;
 use std::io::IsTerminal as _;
 use std::io::Write as _;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -67,6 +71,36 @@ impl Output {
         };
         write(text.as_bytes())
     }
+}
+
+/// A file that is written beside the answer. It is made before the work begins: what cannot be written is said before the
+/// time is spent.
+#[derive(Debug)]
+pub(crate) struct OutFile<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> OutFile<'a> {
+    /// Makes the file, empty.
+    pub(crate) fn create(path: &'a Path) -> Result<Self, Failure> {
+        let file = File::create(path).map_err(|error| unwritable(path, &error))?;
+        Ok(Self { path, file })
+    }
+
+    /// Writes the whole of it.
+    pub(crate) fn write<E: Error>(
+        &self,
+        write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
+    ) -> Result<(), Failure> {
+        let mut out = BufWriter::new(&self.file);
+        write(&mut out).map_err(|error| unwritable(self.path, &error))?;
+        out.flush().map_err(|error| unwritable(self.path, &error))
+    }
+}
+
+fn unwritable(path: &Path, error: &dyn Error) -> Failure {
+    Failure::new(format!("{} cannot be written: {}", path.display(), Failure::caused(error)))
 }
 
 /// Writes to the standard output. A reader that has seen enough and closes the pipe is no failure.

@@ -1,5 +1,7 @@
 //! `carillon plan`: the smallest set of moves that mends a host, and what remains.
 
+use std::collections::BTreeMap;
+
 use carillon_sim::snapshot::HostSnapshot;
 use serde::Serialize;
 use vector_allocator::Assignment;
@@ -150,8 +152,10 @@ impl HostPlan {
                 if self.inversions_before == 0 { "There is nothing to mend." } else { "No move mends anything." };
             page.line(Tone::Plain, nothing);
         }
+        let mut pinned_by: BTreeMap<&str, usize> = BTreeMap::new();
         for (number, moved) in (1..).zip(&self.moves) {
-            moved.show(page, number, self.steps);
+            let done_by = moved.command().map(|command| *pinned_by.entry(command).or_insert(number));
+            moved.show(page, number, done_by.filter(|earlier| *earlier < number), self.steps);
         }
         let tone = if self.inversions_after == 0 { Tone::Good } else { Tone::Warn };
         page.line(

@@ -1,9 +1,6 @@
 //! `carillon simulate`: scenarios run under several policies and delivery paths, side by side.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::io::Write as _;
-use std::path::Path;
 
 use carillon_machine::Costs;
 use carillon_machine::Span;
@@ -26,6 +23,7 @@ use crate::comparison::Impossible;
 use crate::failure::Failure;
 use crate::failure::Verdict;
 use crate::output::Answer;
+use crate::output::OutFile;
 use crate::output::Output;
 use crate::page::Page;
 use crate::progress::Progress;
@@ -34,8 +32,6 @@ use crate::subject::Subject;
 
 /// Spans a report's or trace's timeline holds at most.
 const SPANS: SpanLimit = SpanLimit(200_000);
-/// The most findings a report lists before and after a plan.
-const FINDINGS: usize = 200;
 
 /// The comparisons of several scenarios.
 #[derive(Debug, serde::Serialize)]
@@ -55,9 +51,8 @@ pub(crate) fn run(args: &SimulateArgs, out: Output) -> Result<Verdict, Failure> 
         );
     }
     let limit = if args.report.is_some() || args.trace.is_some() { SPANS } else { SpanLimit(0) };
-    // What cannot be written is said before the time is spent.
-    let report = args.report.as_deref().map(create).transpose()?;
-    let trace = args.trace.as_deref().map(create).transpose()?;
+    let report = args.report.as_deref().map(OutFile::create).transpose()?;
+    let trace = args.trace.as_deref().map(OutFile::create).transpose()?;
     let mut comparisons = Vec::new();
     for subject in &subjects {
         let comparison = compare(subject, &args.policy, &args.engine, limit)?;
@@ -65,7 +60,7 @@ pub(crate) fn run(args: &SimulateArgs, out: Output) -> Result<Verdict, Failure> 
             write_report(file, &subject.scenario, &comparison.runs)?;
         }
         if let (Some(file), Some(run)) = (&trace, comparison.runs.first()) {
-            write_trace(file, run)?;
+            file.write(|out| report::perfetto(run, out))?;
         }
         comparisons.push(comparison.without_timelines());
     }
@@ -115,24 +110,12 @@ pub(crate) fn compare(
     }
 }
 
-/// A file to be written.
-struct Created<'a> {
-    path: &'a Path,
-    file: File,
-}
-
-fn create(path: &Path) -> Result<Created<'_>, Failure> {
-    let file = File::create(path).map_err(|error| unwritable(path, &error))?;
-    Ok(Created { path, file })
-}
-
-fn write_report(to: &Created<'_>, scenario: &Scenario, runs: &[RunResult]) -> Result<(), Failure> {
+fn write_report(to: &OutFile<'_>, scenario: &Scenario, runs: &[RunResult]) -> Result<(), Failure> {
     let recorded = Scenario { policy: VectorPolicy::Recorded, ..scenario.clone() };
     let before = recorded.assignment().map_err(Failure::new)?;
     let plan = recorded.plan().map_err(Failure::new)?;
     let after = plan.apply(&before);
-    let findings =
-        |assignment| inversions(assignment).take(FINDINGS).map(|one| Finding::of(assignment, &one)).collect();
+    let findings = |assignment| inversions(assignment).map(|one| Finding::of(assignment, &one)).collect();
     let mut costs = Costs::default();
     for (name, ns) in &scenario.costs_ns {
         costs.set(name, Span(*ns)).map_err(Failure::new)?;
@@ -149,15 +132,7 @@ fn write_report(to: &Created<'_>, scenario: &Scenario, runs: &[RunResult]) -> Re
         parameters: Parameter::all(&costs),
     };
     let page = report::html(&report).map_err(|error| Failure::caused(&error))?;
-    (&to.file).write_all(page.as_bytes()).map_err(|error| unwritable(to.path, &error))
-}
-
-fn write_trace(to: &Created<'_>, run: &RunResult) -> Result<(), Failure> {
-    report::perfetto(run, BufWriter::new(&to.file)).map_err(|error| unwritable(to.path, &error))
-}
-
-fn unwritable(path: &Path, error: &dyn std::error::Error) -> Failure {
-    Failure::new(format!("{} cannot be written: {}", path.display(), Failure::caused(error)))
+    to.write(|out| out.write_all(page.as_bytes()))
 }
 
 impl Answer for Comparisons {

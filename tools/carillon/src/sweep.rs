@@ -1,14 +1,12 @@
 //! `carillon sweep`: every combination of policies, delivery paths, loads and seeds, on every CPU or many machines.
 
-use std::fs::File;
-use std::io;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::path::PathBuf;
 use std::thread;
 
 use carillon_sim::Engine;
+use carillon_sim::SourceResult;
 use carillon_sim::VectorPolicy;
 use carillon_sim::report::format;
 use carillon_sim::sweep;
@@ -17,12 +15,12 @@ use carillon_sim::sweep::Record;
 use carillon_sim::sweep::Shard;
 use carillon_sim::sweep::Sweep;
 use serde::Serialize;
-use vector_allocator::Owner;
 
 use crate::cli::SweepArgs;
 use crate::failure::Failure;
 use crate::failure::Verdict;
 use crate::output::Answer;
+use crate::output::OutFile;
 use crate::output::Output;
 use crate::page::Page;
 use crate::page::Piece;
@@ -89,8 +87,7 @@ pub(crate) fn run(args: &SweepArgs, out: Output) -> Result<Verdict, Failure> {
         seeds: args.seed.clone(),
     };
     let workers = args.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let table =
-        args.csv.as_deref().map(|path| File::create(path).map_err(|error| unwritable(path, &error))).transpose()?;
+    let table = args.csv.as_deref().map(OutFile::create).transpose()?;
     let bar = progress::of_points();
     let records = sweep
         .run(args.shard, workers, &args.out, |at| {
@@ -99,8 +96,8 @@ pub(crate) fn run(args: &SweepArgs, out: Output) -> Result<Verdict, Failure> {
         })
         .map_err(|error| Failure::caused(&error))?;
     bar.finish_and_clear();
-    if let (Some(path), Some(file)) = (&args.csv, table) {
-        write_table(file, args.shard, &records).map_err(|error| unwritable(path, &error))?;
+    if let Some(file) = table {
+        file.write(|out| out.write_all(csv(args.shard, &records).as_bytes()))?;
     }
     let swept = Swept {
         scenario: sweep.scenario.name.clone(),
@@ -117,7 +114,7 @@ fn or_all<T: Clone>(asked: &[T], all: &[T]) -> Vec<T> {
 }
 
 /// The shard's table: with a header if it is the first, so that the tables concatenate.
-fn write_table(mut file: File, shard: Shard, records: &[Record]) -> io::Result<()> {
+fn csv(shard: Shard, records: &[Record]) -> String {
     let mut table = String::new();
     if shard.is_first() {
         table.push_str(sweep::HEADER);
@@ -127,11 +124,7 @@ fn write_table(mut file: File, shard: Shard, records: &[Record]) -> io::Result<(
             table.push_str(&sweep::rows(result));
         }
     }
-    file.write_all(table.as_bytes())
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("{} cannot be written: {error}", path.display()))
+    table
 }
 
 impl PointRow {
@@ -139,17 +132,17 @@ impl PointRow {
         let outcome = match &record.outcome {
             Outcome::Fault(why) => Figures::Impossible(why.clone()),
             Outcome::Result(result) => {
-                let p99 = |is_of: &dyn Fn(&str) -> bool| {
-                    let sources = result.sources.iter().filter(|source| is_of(&source.owner));
+                let p99 = |is_of: fn(&SourceResult) -> bool| {
+                    let sources = result.sources.iter().filter(|source| is_of(source));
                     sources.map(|source| source.latency.p99_ns).max().unwrap_or(0)
                 };
-                let (dom0, xen) = (Owner::Dom0.to_string(), Owner::System.to_string());
+                let waits = result.waits();
                 Figures::Ran {
-                    dom0_waited_times: result.blocking.iter().map(|wait| wait.times).sum(),
-                    dom0_waited_ns: result.blocking.iter().map(|wait| wait.total_ns).sum(),
-                    dom0_waited_longest_ns: result.blocking.iter().map(|wait| wait.max_ns).max().unwrap_or(0),
-                    dom0_p99_ns: p99(&|owner| owner == dom0),
-                    guests_p99_ns: p99(&|owner| owner != dom0 && owner != xen),
+                    dom0_waited_times: waits.times,
+                    dom0_waited_ns: waits.total_ns,
+                    dom0_waited_longest_ns: waits.longest_ns,
+                    dom0_p99_ns: p99(SourceResult::is_dom0s),
+                    guests_p99_ns: p99(SourceResult::is_guests),
                     trace_hash: format!("{:016x}", result.trace_hash),
                 }
             }

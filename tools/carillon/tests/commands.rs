@@ -1,5 +1,6 @@
 //! The program as its users meet it: what it prints, how it ends, and what it says of bad input.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -26,6 +27,13 @@ fn says(args: &[&str], code: i32) -> String {
     let output = carillon(args);
     assert_eq!(output.status.code(), Some(code), "{args:?}: {}", error(&output));
     text(&output)
+}
+
+/// What the program says on the standard error on `args`, which must end with `code`.
+fn complains(args: &[&str], code: i32) -> String {
+    let output = carillon(args);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {}", text(&output));
+    error(&output)
 }
 
 fn json(args: &[&str], code: i32) -> Value {
@@ -138,6 +146,54 @@ fn a_plan_that_mends_all_ends_well_and_one_that_cannot_says_what_stops_it() {
     assert!(pinned.contains("keep it to pCPUs {0}"), "{pinned}");
     let none = says(&["plan", "--recorded", "xen-sas-nic", "--mend", "retention", "--keep-cpus"], 0);
     assert!(none.contains("nothing to mend") && none.contains("not to be mended there are 18"), "{none}");
+}
+
+#[test]
+fn a_pin_says_which_vcpu_it_pins_and_what_else_that_keeps_there() {
+    let hosts = json(&["inspect", "--recorded", "xen-sas-intx", "--json"], 3);
+    let on = |vcpu: &str| {
+        let rows = hosts[0]["cpus"].as_array().unwrap().iter().flat_map(|cpu| cpu["vectors"].as_array().unwrap());
+        let follow = rows.filter(|row| row["vcpu"] == vcpu).map(|row| row["irq"].as_u64().unwrap());
+        follow.collect::<BTreeSet<u64>>()
+    };
+    let args = ["plan", "--recorded", "xen-sas-intx", "--movers", "guests", "--pin", "anyone"];
+    let plan = json(&[&args[..], &["--json"]].concat(), 0);
+    let moves = plan[0]["moves"].as_array().unwrap();
+    let pins: Vec<_> = moves.iter().filter(|step| !step["change"]["pin"].is_null()).collect();
+    assert!(!pins.is_empty());
+    for step in pins {
+        let pin = &step["change"]["pin"];
+        let own = step["source"]["irq"].as_u64().unwrap();
+        let also = pin["also"].as_array().unwrap().iter().map(|source| source["irq"].as_u64().unwrap());
+        let kept: BTreeSet<u64> = also.chain([own]).collect();
+        assert_eq!(kept, on(pin["vcpu"].as_str().unwrap()), "{pin}");
+        assert!(kept.len() > 1, "the host has sources that share a vCPU");
+    }
+    let page = says(&args, 0);
+    assert!(page.contains("so do 68 acpi (dom0), B8 ioc0 (dom0): they are kept there too"), "{page}");
+    assert_eq!(page.matches("xl vcpu-pin 0 3 0").count(), 1, "one command pins a vCPU: {page}");
+    assert!(page.contains("it follows d0v3 too: the command of move 1 is all it takes"), "{page}");
+}
+
+#[test]
+fn a_file_beside_the_answer_that_cannot_be_written_is_named_before_the_time_is_spent() {
+    let directory = TempDir::new().unwrap();
+    let there = path(&directory, "no/such/place");
+    for args in [
+        &["simulate", "retention", "--for", "1ms", "--report", &there][..],
+        &["simulate", "retention", "--for", "1ms", "--trace", &there],
+        &["sweep", "retention", "--for", "1ms", "--out", &path(&directory, "sweep.jsonl"), "--csv", &there],
+    ] {
+        let error = complains(args, 1);
+        assert!(error.contains(&format!("{there} cannot be written")), "{error}");
+    }
+    for args in [
+        ["simulate", "retention", "--for", "1ms", "--report", "/dev/full"],
+        ["simulate", "retention", "--for", "1ms", "--trace", "/dev/full"],
+    ] {
+        let error = complains(&args, 1);
+        assert!(error.contains("/dev/full cannot be written") && error.contains("No space left"), "{error}");
+    }
 }
 
 #[test]
@@ -347,7 +403,9 @@ fn capacity_counts_what_a_guest_binds_for_itself() {
         assert!(ports["remedy"].is_null(), "what is met needs no remedy");
         ports["needed"].as_u64().unwrap()
     };
-    assert_eq!(events(&["--vcpus", "8"]) - events(&["--vcpus", "1"]), 7 * 7);
+    assert_eq!(events(&["--vcpus", "8"]) - events(&["--vcpus", "1"]), 7 * 6);
+    let two_level = |vcpus| events(&["--arrival", "two-level", "--vcpus", vcpus]);
+    assert_eq!(two_level("8") - two_level("1"), 7 * 7);
     assert_eq!(events(&["--events-taken", "0", "--vcpus", "8"]), events(&["--events-taken", "0"]));
 }
 

@@ -184,7 +184,7 @@ impl Replayed {
         }
         let bindings = facts.bindings.iter().map(|binding| {
             // A recording tells that a line came, not which device pulled it: the least trusted sharer's is taken.
-            let is_owners = owner_of(binding.domain) == facts.owner;
+            let is_owners = binding.owner() == facts.owner;
             Source {
                 domain: Some(binding.domain.0),
                 vcpu: binding.vcpu.map_or(0, |vcpu| vcpu.vcpu),
@@ -212,10 +212,6 @@ impl Replayed {
         runs.sort_unstable();
         runs.get(runs.len() / 2).map_or(self.handler_us, |ns| *ns as f64 / 1e3)
     }
-}
-
-fn owner_of(domain: DomainId) -> Owner {
-    if domain.0 == 0 { Owner::Dom0 } else { Owner::Guest(domain) }
 }
 
 fn replay(activity: &Activity, irq: u32) -> Workload {

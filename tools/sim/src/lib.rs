@@ -28,6 +28,7 @@ pub use result::SourceResult;
 pub use result::SpanKind;
 pub use result::TimelineSpan;
 pub use result::Waiting;
+pub use result::Waits;
 pub use runner::Progress;
 pub use runner::Run;
 pub use runner::SpanLimit;

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde::Serialize;
+use vector_allocator::Owner;
 
 /// The result of one simulated run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,19 +47,47 @@ impl RunResult {
     /// Dom0's source of this number: of a shared line, dom0's end of it.
     #[must_use]
     pub fn dom0s(&self, id: u32) -> Option<&SourceResult> {
-        self.end_of(id, |owner| owner == "dom0")
+        self.end_of(id, SourceResult::is_dom0s)
     }
 
     /// A guest's source of this number: of a shared line, a guest's end of it.
     #[must_use]
     pub fn guests(&self, id: u32) -> Option<&SourceResult> {
-        self.end_of(id, |owner| owner != "dom0" && owner != "Xen")
+        self.end_of(id, SourceResult::is_guests)
     }
 
-    fn end_of(&self, id: u32, is_owner: impl Fn(&str) -> bool) -> Option<&SourceResult> {
+    fn end_of(&self, id: u32, is_owners: impl Fn(&SourceResult) -> bool) -> Option<&SourceResult> {
         let sharers = || self.sources.iter().filter(|source| source.id == id);
-        sharers().find(|source| is_owner(&source.owner)).or_else(|| sharers().next())
+        sharers().find(|source| is_owners(source)).or_else(|| sharers().next())
     }
+
+    /// What guests' interrupts cost dom0's, in all.
+    #[must_use]
+    pub fn waits(&self) -> Waits {
+        self.waits_where(|_| true)
+    }
+
+    /// What those waits come to that `counts` chooses.
+    #[must_use]
+    pub fn waits_where(&self, counts: impl Fn(&Blocking) -> bool) -> Waits {
+        let none = Waits { times: 0, total_ns: 0, longest_ns: 0 };
+        self.blocking.iter().filter(|one| counts(one)).fold(none, |all, one| Waits {
+            times: all.times.saturating_add(one.times),
+            total_ns: all.total_ns.saturating_add(one.total_ns),
+            longest_ns: all.longest_ns.max(one.max_ns),
+        })
+    }
+}
+
+/// What several waits of dom0's interrupts for guests' come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// How often.
+    pub times: u64,
+    /// For how long in all, ns.
+    pub total_ns: u64,
+    /// The longest, ns.
+    pub longest_ns: u64,
 }
 
 /// One source's share.
@@ -92,6 +121,20 @@ pub struct SourceResult {
     /// From raise to the first instruction of the host's handler, the exit, trap or wake included: what host vectors
     /// decide. Empty for posted sources.
     pub host_latency: Latency,
+}
+
+impl SourceResult {
+    /// Whether it is dom0's.
+    #[must_use]
+    pub fn is_dom0s(&self) -> bool {
+        self.owner == Owner::Dom0.to_string()
+    }
+
+    /// Whether it is a guest's: neither dom0's nor Xen's own.
+    #[must_use]
+    pub fn is_guests(&self) -> bool {
+        !self.is_dom0s() && self.owner != Owner::System.to_string()
+    }
 }
 
 /// A distribution of latencies, ns.

@@ -3,6 +3,7 @@
 mod sample;
 
 use carillon_sim::report;
+use carillon_sim::report::Finding;
 use carillon_sim::report::Parameter;
 use carillon_sim::report::Remaining;
 use carillon_sim::report::Report;
@@ -151,6 +152,21 @@ fn a_report_survives_a_file() {
     let report = sample::report();
     let json = serde_json::to_string(&report).expect("JSON");
     assert!(serde_json::from_str::<Report>(&json).expect("a report") == report, "the report changed on its way");
+}
+
+#[test]
+fn a_host_with_more_findings_than_a_table_can_show_is_counted_in_full_and_says_what_is_left_out() {
+    let mut report = sample::report();
+    let one = report.before.iter().find(|finding| finding.kind == "rank").expect("a rank inversion").clone();
+    report.after.clear();
+    report.before = (0..1234).map(|number| Finding { guest: format!("nic-{number}"), ..one.clone() }).collect();
+    let stays = Finding { guest: "the one that stays".to_owned(), ..one };
+    report.before.push(stays.clone());
+    report.after.push(stays);
+    let own = page(&report);
+    assert!(own.contains("<span>1,235</span>"), "the card counts all");
+    assert!(own.contains("the one that stays"), "what a person has to act on comes first");
+    assert!(own.contains("… and 1,035 more."), "200 of 1235 are listed");
 }
 
 /// A source that can hold back two of dom0's is one source and two findings: a figure of findings says that it counts pairs.

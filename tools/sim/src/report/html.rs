@@ -162,9 +162,10 @@ fn timelines(runs: &[RunResult]) -> String {
 fn latency(runs: &[RunResult]) -> String {
     let mut sources: Vec<(bool, u64, u32, String)> = Vec::new();
     for source in runs.iter().flat_map(|run| &run.sources) {
-        let counts = source.owner != "Xen" && !(source.latency.cdf.is_empty() && source.host_latency.cdf.is_empty());
+        let is_a_domains = source.is_dom0s() || source.is_guests();
+        let counts = is_a_domains && !(source.latency.cdf.is_empty() && source.host_latency.cdf.is_empty());
         if counts && !sources.iter().any(|(_, _, id, _)| *id == source.id) {
-            let guest = source.owner != "dom0";
+            let guest = source.is_guests();
             sources.push((guest, source.raised, source.id, format!("{} of {}", source.label, source.owner)));
         }
     }

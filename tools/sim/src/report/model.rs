@@ -65,7 +65,7 @@ pub struct Remaining {
 }
 
 /// One place where a guest outranks, could outrank, or can hold back dom0.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// `rank`, `possible` or `retention`.
     pub kind: String,

@@ -5,8 +5,8 @@ use super::format;
 use super::model::Finding;
 use super::model::Report;
 use super::page;
-use crate::Blocking;
 use crate::RunResult;
+use crate::Waits;
 
 /// Policies in the order in which one of them stands for "after".
 const BEST_FIRST: [&str; 2] = ["planned", "below-dom0"];
@@ -16,8 +16,7 @@ const IN_SERVICE: &str = "in service";
 
 /// The figures of one run.
 struct Figures {
-    blocked_ns: u64,
-    longest_ns: u64,
+    waits: Waits,
     in_service_ns: u64,
     dom0_p99_ns: u64,
 }
@@ -33,25 +32,25 @@ pub(super) fn before_and_after(results: &[RunResult]) -> Option<(&RunResult, Opt
 pub(super) fn headline(before: &RunResult, after: Option<&RunResult>) -> String {
     let was = figures(before);
     let span = format::duration(before.duration_ns);
-    let mut sentence = if was.blocked_ns == 0 {
+    let mut sentence = if was.waits.total_ns == 0 {
         format!("In {span} no guest's interrupt kept dom0's waiting")
     } else {
         format!(
             "In {span} guests' interrupts kept dom0's waiting for {} in all, the longest for {}",
-            format::duration(was.blocked_ns),
-            format::duration(was.longest_ns)
+            format::duration(was.waits.total_ns),
+            format::duration(was.waits.longest_ns)
         )
     };
     if let Some(after) = after {
         let is = figures(after);
         sentence.push_str(&format!("; with “{}” ", charts::run_name(after)));
-        if is.blocked_ns == 0 {
+        if is.waits.total_ns == 0 {
             sentence.push_str("none does");
         } else {
             sentence.push_str(&format!(
                 "it is {}, the longest {}",
-                format::duration(is.blocked_ns),
-                format::duration(is.longest_ns)
+                format::duration(is.waits.total_ns),
+                format::duration(is.waits.longest_ns)
             ));
         }
     }
@@ -71,8 +70,8 @@ pub(super) fn cards(report: &Report, before: &RunResult, after: Option<&RunResul
     let rows = [
         ("pairs with the guest's vector above dom0's", inversions("rank"), format::count as fn(u64) -> String),
         ("pairs in which the guest can retain over dom0", inversions("retention"), format::count),
-        ("dom0 kept waiting by guests", figure(|run| run.blocked_ns), format::duration),
-        ("longest such wait", figure(|run| run.longest_ns), format::duration),
+        ("dom0 kept waiting by guests", figure(|run| run.waits.total_ns), format::duration),
+        ("longest such wait", figure(|run| run.waits.longest_ns), format::duration),
         ("of it by an in-service bit", figure(|run| run.in_service_ns), format::duration),
         ("dom0's worst p99 to the host's handler", figure(|run| run.dom0_p99_ns), format::duration),
     ];
@@ -104,15 +103,10 @@ fn card(name: &str, was: u64, is: Option<u64>, show: fn(u64) -> String) -> Strin
 }
 
 fn figures(run: &RunResult) -> Figures {
-    let dom0 = run.sources.iter().filter(|source| source.owner == "dom0");
+    let dom0 = run.sources.iter().filter(|source| source.is_dom0s());
     Figures {
-        blocked_ns: total(&run.blocking, |_| true),
-        in_service_ns: total(&run.blocking, |one| one.cause == IN_SERVICE),
-        longest_ns: run.blocking.iter().map(|one| one.max_ns).max().unwrap_or(0),
+        waits: run.waits(),
+        in_service_ns: run.waits_where(|one| one.cause == IN_SERVICE).total_ns,
         dom0_p99_ns: dom0.map(|source| source.host_latency.p99_ns).max().unwrap_or(0),
     }
-}
-
-fn total(blocking: &[Blocking], counts: impl Fn(&Blocking) -> bool) -> u64 {
-    blocking.iter().filter(|one| counts(one)).fold(0, |sum, one| sum.saturating_add(one.total_ns))
 }

@@ -1,5 +1,7 @@
 //! The tables: everything the charts show, in figures, and what has no chart.
 
+use std::collections::BTreeSet;
+
 use super::charts::run_name;
 use super::format;
 use super::model::Finding;
@@ -10,6 +12,9 @@ use super::page::Column::Text;
 use super::page::table;
 use crate::RunResult;
 use crate::SourceResult;
+
+/// The most findings a report lists; its cards count all.
+const FINDINGS: usize = 200;
 
 /// Who kept whom waiting, per run, the longest total first.
 pub(super) fn blocking(runs: &[RunResult]) -> String {
@@ -188,21 +193,31 @@ pub(super) fn remaining(plan: &PlanRows) -> String {
     format!("<h3>What no move can mend</h3>\n{}", table(&[("what remains", Text), ("what stops it", Text)], &rows, ""))
 }
 
-/// Where guests outrank or can hold back dom0, before and after.
+/// Where guests outrank or can hold back dom0, before and after: what stays or is new first, since a person has to act on it.
 pub(super) fn findings(before: &[Finding], after: &[Finding]) -> String {
-    let row = |finding: &Finding| {
-        let mended = if after.contains(finding) { "stays" } else { "mended" };
-        vec![finding.kind.clone(), finding.guest.clone(), finding.dom0.clone(), finding.cpus.clone(), mended.to_owned()]
+    let were: BTreeSet<&Finding> = before.iter().collect();
+    let are: BTreeSet<&Finding> = after.iter().collect();
+    let new = after.iter().filter(|finding| !were.contains(finding)).map(|finding| (finding, "new"));
+    let stays = before.iter().filter(|finding| are.contains(finding)).map(|finding| (finding, "stays"));
+    let mended = before.iter().filter(|finding| !are.contains(finding)).map(|finding| (finding, "mended"));
+    let row = |(finding, becomes): (&Finding, &str)| {
+        vec![
+            finding.kind.clone(),
+            finding.guest.clone(),
+            finding.dom0.clone(),
+            finding.cpus.clone(),
+            becomes.to_owned(),
+        ]
     };
-    let mut rows: Vec<_> = before.iter().map(row).collect();
-    rows.extend(after.iter().filter(|finding| !before.contains(finding)).map(|finding| {
-        let mut row = row(finding);
-        row[4] = "new".to_owned();
-        row
-    }));
+    let all: Vec<_> = new.chain(stays).chain(mended).collect();
+    let rows: Vec<_> = all.iter().take(FINDINGS).copied().map(row).collect();
     let head =
         [("kind", Text), ("guest's source", Text), ("dom0's source", Text), ("pCPUs", Text), ("by the plan", Text)];
-    table(&head, &rows, "No guest outranks dom0 or can hold it back.")
+    let listed = table(&head, &rows, "No guest outranks dom0 or can hold it back.");
+    match all.len().saturating_sub(FINDINGS) {
+        0 => listed,
+        more => format!("{listed}<p class=\"note\">… and {} more.</p>\n", format::count(more as u64)),
+    }
 }
 
 /// The costs every run was reckoned with.

@@ -189,7 +189,7 @@ impl Scenario {
                 });
             }
         }
-        Ok(DomainConfig { id, owner: owner(id), name: copy_of(&domain.name, domain.copies, copy), kind, vcpus })
+        Ok(DomainConfig { id, owner: Owner::of(id), name: copy_of(&domain.name, domain.copies, copy), kind, vcpus })
     }
 
     /// Writes the machine's sources, and gives back what each does and which hold vectors.
@@ -229,7 +229,7 @@ impl Scenario {
         Ok(SourceConfig {
             id: SourceId(source.id + copy),
             label: copy_of(&source.label, source.copies, copy),
-            owner: handler.map_or(Owner::System, |(to, _)| owner(to.domain)),
+            owner: handler.map_or(Owner::System, |(to, _)| Owner::of(to.domain)),
             kind,
             vector: vector.filter(|_| path::needs_vector(source, &path)),
             target: source.cpu.map_or(start, CpuId),
@@ -332,10 +332,6 @@ fn load(place: Place, load: Load) -> Result<VcpuLoad, Fault> {
             VcpuLoad::Periodic { run: span(run_us), sleep: span(sleep_us) }
         }
     })
-}
-
-fn owner(domain: DomainId) -> Owner {
-    if domain.0 == 0 { Owner::Dom0 } else { Owner::Guest(domain) }
 }
 
 /// The name of one of several alike.

@@ -10,7 +10,6 @@ use vector_allocator::DomainId;
 use vector_allocator::SourceKind;
 
 use super::HostSnapshot;
-use super::SourceBinding;
 use super::SourceFacts;
 
 /// The path of a source, or which recording would tell it.
@@ -32,8 +31,7 @@ impl HostSnapshot {
     /// is served by its local APIC: a line is injected, and of messages the processor and the IOMMU decide.
     #[must_use]
     pub fn route(&self, source: &SourceFacts) -> RouteFinding {
-        let owners = |binding: &&SourceBinding| super::source_facts::owner_of(binding.domain) == source.owner;
-        let Some(binding) = source.bindings.iter().find(owners) else {
+        let Some(binding) = source.owners_binding() else {
             return RouteFinding::Known(classify(DomainFeatures::pv(), Signal::Hypervisor));
         };
         let signal = if source.kind == SourceKind::Level { Signal::DeviceIntx } else { Signal::DeviceMsi };

@@ -19,9 +19,6 @@ use crate::import::IrqLine;
 use crate::import::Trigger;
 use crate::import::encode;
 
-/// The control domain.
-const DOM0: DomainId = DomainId(0);
-
 /// One interrupt source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceFacts {
@@ -82,6 +79,14 @@ pub struct SourceBinding {
     pub awaits_eoi: bool,
 }
 
+impl SourceBinding {
+    /// Whose the binding is.
+    #[must_use]
+    pub const fn owner(&self) -> Owner {
+        Owner::of(self.domain)
+    }
+}
+
 fn optional_vcpu<S: serde::Serializer>(vcpu: &Option<VcpuRef>, serializer: S) -> Result<S::Ok, S::Error> {
     match vcpu {
         Some(vcpu) => encode::vcpu(vcpu, serializer),
@@ -102,7 +107,13 @@ impl SourceFacts {
         if self.bindings.is_empty() && self.owner == Owner::System {
             return vec![Owner::System];
         }
-        self.bindings.iter().map(|binding| owner_of(binding.domain)).collect()
+        self.bindings.iter().map(SourceBinding::owner).collect()
+    }
+
+    /// The binding of its owner: of a line that is shared, its least trusted sharer's.
+    #[must_use]
+    pub fn owners_binding(&self) -> Option<&SourceBinding> {
+        self.bindings.iter().find(|binding| binding.owner() == self.owner)
     }
 }
 
@@ -123,10 +134,7 @@ impl HostSnapshot {
     fn source(&self, irq: &IrqLine, names: &[PirqName]) -> SourceFacts {
         let bindings: Vec<SourceBinding> = irq.binders().iter().map(|binder| self.binding(binder, names)).collect();
         let (owner, owner_evidence) = self.owner(irq);
-        let named = bindings
-            .iter()
-            .filter(|binding| owner_of(binding.domain) == owner)
-            .find_map(|binding| binding.name.clone());
+        let named = bindings.iter().filter(|binding| binding.owner() == owner).find_map(|binding| binding.name.clone());
         let any_name = || bindings.iter().find_map(|binding| binding.name.clone());
         let function =
             bindings.iter().filter_map(|binding| binding.name.as_deref()).find_map(|name| self.function_named(name));
@@ -178,15 +186,15 @@ impl HostSnapshot {
             Handling::Xen { handler } => (Owner::System, format!("Xen handles it in {handler}")),
             Handling::Guests { binders, .. } if !binders.is_empty() => {
                 let owner =
-                    binders.iter().map(|binder| owner_of(binder.domain)).fold(Owner::System, Owner::least_trusted);
+                    binders.iter().map(|binder| Owner::of(binder.domain)).fold(Owner::System, Owner::least_trusted);
                 let all: Vec<String> = binders.iter().map(|binder| binder.domain.to_string()).collect();
                 (owner, format!("bound to {}", all.join(", ")))
             }
             Handling::Guests { .. } | Handling::Unbound => {
                 let domains = self.domains.iter().flat_map(|dump| &dump.domains);
-                let mut guests = domains.filter(|domain| domain.id != DOM0 && domain.may_use_irq(irq.irq));
+                let mut guests = domains.filter(|domain| domain.id != DomainId::DOM0 && domain.may_use_irq(irq.irq));
                 match guests.next() {
-                    Some(guest) => (owner_of(guest.id), format!("unbound; {} may use it", guest.id)),
+                    Some(guest) => (Owner::of(guest.id), format!("unbound; {} may use it", guest.id)),
                     None => (Owner::Dom0, "unbound; no guest may use it".to_owned()),
                 }
             }
@@ -225,11 +233,6 @@ impl HostSnapshot {
         let why = format!("it follows {who}, which may run on {cpus}");
         (cpus, why)
     }
-}
-
-/// Whose a domain's interrupts are.
-pub(super) fn owner_of(domain: DomainId) -> Owner {
-    if domain == DOM0 { Owner::Dom0 } else { Owner::Guest(domain) }
 }
 
 /// A label without any domain's help: the handler's function, or the trigger and the number.
