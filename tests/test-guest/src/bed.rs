@@ -58,6 +58,9 @@ pub(crate) type Taken = Vec<Port, PORTS>;
 
 /// What a case has to know about an ABI to be the same for both.
 pub(crate) trait Abi: EventAbi<Shared = SharedInfo64> + Sync + 'static {
+    /// What the conformance suite calls it.
+    const IN_SUITE: carillon_conformance::Abi;
+
     /// Over this guest's pages.
     fn new() -> Self;
 
@@ -66,6 +69,8 @@ pub(crate) trait Abi: EventAbi<Shared = SharedInfo64> + Sync + 'static {
 }
 
 impl Abi for TwoLevelAbi {
+    const IN_SUITE: carillon_conformance::Abi = carillon_conformance::Abi::TwoLevel64;
+
     fn new() -> Self {
         Self::new(&SHARED_INFO)
     }
@@ -74,6 +79,8 @@ impl Abi for TwoLevelAbi {
 }
 
 impl Abi for FifoAbi {
+    const IN_SUITE: carillon_conformance::Abi = carillon_conformance::Abi::Fifo;
+
     fn new() -> Self {
         Self::new(memory::arrays())
     }

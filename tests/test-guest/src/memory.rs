@@ -28,6 +28,8 @@ pub(crate) static SECOND_INFO: Page<VcpuInfo64> = Page::ZERO;
 static CONTROLS: [Page<ControlBlock>; VCPUS] = [const { Page::ZERO }; VCPUS];
 /// The event words.
 static ARRAYS: [Page<EventArray>; ARRAY_PAGES] = [const { Page::ZERO }; ARRAY_PAGES];
+/// Pages for what a case tries.
+static SPARE: [Page<EventArray>; 2] = [const { Page::ZERO }; 2];
 
 /// A page of its own. What is in it has atomics where others write.
 #[derive(Debug)]
@@ -70,4 +72,9 @@ pub(crate) fn control(vcpu: usize) -> ControlPage<'static> {
 pub(crate) fn arrays() -> &'static [ArrayPage<'static>] {
     static PAGES: Once<[ArrayPage<'static>; ARRAY_PAGES]> = Once::new();
     PAGES.call_once(|| ARRAYS.each_ref().map(|page| ArrayPage { words: page, gfn: page.gfn() }))
+}
+
+/// Frames that nothing else uses.
+pub(crate) fn spare_frames() -> [u64; 2] {
+    SPARE.each_ref().map(|page| page.gfn().0)
 }

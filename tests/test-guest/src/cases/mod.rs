@@ -2,6 +2,7 @@
 
 mod boot;
 mod channels;
+mod conformance;
 mod dom0;
 mod queues;
 mod vcpus;
@@ -81,6 +82,8 @@ const CASES: &[Case] = cases! {
         }
         Xen: vcpus { ipis, moved_port, timers, no_event_is_lost, }
         Dom0: dom0 { shared_page, }
+        Xen: conformance { connections, offers, interrupts, masks, refusals, limits, reset, }
+        Dom0: conformance { offers_for_others, }
     }
 };
 

@@ -126,6 +126,14 @@ guests_on_xen!(callback vector: {
         timers,
         no_event_is_lost,
         shared_page,
+        connections,
+        offers,
+        interrupts,
+        masks,
+        refusals,
+        limits,
+        reset,
+        offers_for_others,
     }
     fifo {
         ipi,
@@ -141,6 +149,14 @@ guests_on_xen!(callback vector: {
         timers,
         no_event_is_lost,
         shared_page,
+        connections,
+        offers,
+        interrupts,
+        masks,
+        refusals,
+        limits,
+        reset,
+        offers_for_others,
     }
 });
 
