@@ -2,6 +2,7 @@
 
 use carillon_conformance::Abi;
 use carillon_conformance::Bed;
+use carillon_conformance::ForeignVirqs;
 use carillon_conformance::Ports;
 use carillon_conformance::Who;
 use hypervisor_abi::Errno;
@@ -47,6 +48,10 @@ impl Bed for Ours {
             Who::One => 1,
             Who::Two => 2,
         }
+    }
+
+    fn foreign_virqs(&self) -> ForeignVirqs {
+        ForeignVirqs::Refused
     }
 
     fn call(&self, caller: Who, op: EventOp, argument: &mut [u8]) -> i64 {
@@ -99,6 +104,7 @@ conformance!(
     offers,
     offers_for_others,
     interrupts,
+    foreign_virqs,
     global_virqs,
     pirqs,
     masks,
@@ -106,6 +112,11 @@ conformance!(
     limits,
     reset,
 );
+
+#[test]
+fn queues_hold() {
+    carillon_conformance::queues(&Ours::new(Abi::Fifo));
+}
 
 #[test]
 fn a_domain_connects_to_itself() {

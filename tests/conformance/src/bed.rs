@@ -31,6 +31,15 @@ pub enum Abi {
     Fifo,
 }
 
+/// What becomes of a guest's wish for a global virtual IRQ that another domain handles. Releases of Xen differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignVirqs {
+    /// It is refused (seen in the sources of 4.23).
+    Refused,
+    /// It gets a port, to which nothing ever comes (seen on 4.17).
+    Silent,
+}
+
 /// A hypervisor with a few domains, and a way into each of them.
 pub trait Bed {
     /// Which ABI the guests use.
@@ -38,6 +47,9 @@ pub trait Bed {
 
     /// A domain's number.
     fn number(&self, who: Who) -> u16;
+
+    /// What becomes of a guest's wish for a global virtual IRQ.
+    fn foreign_virqs(&self) -> ForeignVirqs;
 
     /// A hypercall of a domain's vCPU 0, as the guest issues it: what it leaves in RAX.
     fn call(&self, caller: Who, op: EventOp, argument: &mut [u8]) -> i64;

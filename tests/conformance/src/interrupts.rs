@@ -5,6 +5,7 @@ use hypervisor_abi::Virq;
 use hypervisor_abi::event::ChannelState;
 
 use crate::bed::Bed;
+use crate::bed::ForeignVirqs;
 use crate::bed::Who;
 use crate::caller::Caller;
 use crate::caller::SELF;
@@ -33,10 +34,23 @@ pub fn interrupts(bed: &impl Bed) {
     one.bind_virq(Virq::TIMER, 1).expect("it is free again");
 }
 
-/// A global virtual IRQ is its handler's, who may move it; others find it taken.
+/// A guest that does not handle a global virtual IRQ may or may not bind it, by the hypervisor's release.
+pub fn foreign_virqs(bed: &impl Bed) {
+    let one = Caller(bed, Who::One);
+    assert_eq!(one.bind_virq(Virq::CONSOLE, 1), Err(Errno::Invalid), "it is no vCPU's own");
+    match bed.foreign_virqs() {
+        ForeignVirqs::Refused => assert_eq!(one.bind_virq(Virq::CONSOLE, 0), Err(Errno::Busy)),
+        ForeignVirqs::Silent => {
+            let port = one.bind_virq(Virq::CONSOLE, 0).expect("a port");
+            assert_eq!(one.bind_virq(Virq::CONSOLE, 0), Err(Errno::Exists));
+            assert_eq!(one.state(port), Ok(ChannelState::Virq as u32));
+        }
+    }
+}
+
+/// A global virtual IRQ is its handler's, who may move it.
 pub fn global_virqs(bed: &impl Bed) {
-    let [dom0, one] = [Who::Dom0, Who::One].map(|who| Caller(bed, who));
-    assert_eq!(one.bind_virq(Virq::CONSOLE, 0), Err(Errno::Busy));
+    let dom0 = Caller(bed, Who::Dom0);
     let console = dom0.bind_virq(Virq::CONSOLE, 0).expect("dom0 handles it");
     dom0.bind_vcpu(console, 1).expect("a global one moves");
     assert_eq!(dom0.status(SELF, console).map(|status| (status.status, status.vcpu)), Ok((4, 1)));

@@ -4,11 +4,13 @@ use core::cell::RefCell;
 
 use carillon_conformance as suite;
 use carillon_conformance::Bed;
+use carillon_conformance::ForeignVirqs;
 use carillon_conformance::Ports;
 use carillon_conformance::Who;
 use guest_shim::Admission;
 use guest_shim::Found;
 use guest_shim::Hypercalls;
+use guest_shim::Version;
 use hypervisor_abi::VcpuId;
 use hypervisor_abi::event::EventOp;
 use hypervisor_abi::sync::Ordering::SeqCst;
@@ -16,11 +18,15 @@ use hypervisor_abi::sync::Ordering::SeqCst;
 use crate::bed;
 use crate::bed::Abi;
 use crate::bed::FIRST;
+use crate::bed::FifoAbi;
 use crate::bed::SECOND;
 use crate::machine::on_xen;
 use crate::mailbox::MAILBOX;
 use crate::memory;
 use crate::memory::SHARED_INFO;
+
+/// The last release seen to give a guest ports for global virtual IRQs that it does not handle.
+const LAST_SILENT: Version = Version { major: 4, minor: 17 };
 
 /// This guest and dom0, on the hypervisor they run on.
 struct Real<A: Abi> {
@@ -60,6 +66,10 @@ impl<A: Abi> Bed for Real<A> {
             Who::One => on_xen().xen.domain().expect("Xen tells it since 4.13").0,
             Who::Two => panic!("there are two domains"),
         }
+    }
+
+    fn foreign_virqs(&self) -> ForeignVirqs {
+        if on_xen().xen.version <= LAST_SILENT { ForeignVirqs::Silent } else { ForeignVirqs::Refused }
     }
 
     fn call(&self, caller: Who, op: EventOp, argument: &mut [u8]) -> i64 {
@@ -107,8 +117,14 @@ cases! {
     offers,
     offers_for_others,
     interrupts,
+    foreign_virqs,
     masks,
     refusals,
     limits,
     reset,
+}
+
+/// The part of the suite that only queues have.
+pub(super) fn queues() {
+    suite::queues(&Real::<FifoAbi>::new());
 }

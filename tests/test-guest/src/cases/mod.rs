@@ -75,6 +75,7 @@ const CASES: &[Case] = cases! {
         Nothing: boot { start_info, }
         Xen: boot { hypervisor, vcpu_info, }
         Xen: queues { every_priority, first_in_first_out, a_higher_priority_overtakes, refused_priorities, }
+        Xen: conformance { queues, }
     }
     for each abi {
         Xen: channels {
@@ -82,7 +83,7 @@ const CASES: &[Case] = cases! {
         }
         Xen: vcpus { ipis, moved_port, timers, no_event_is_lost, }
         Dom0: dom0 { shared_page, }
-        Xen: conformance { connections, offers, interrupts, masks, refusals, limits, reset, }
+        Xen: conformance { connections, offers, interrupts, foreign_virqs, masks, refusals, limits, reset, }
         Dom0: conformance { offers_for_others, }
     }
 };

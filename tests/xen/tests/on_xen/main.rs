@@ -112,6 +112,9 @@ guests_on_xen!(callback vector: {
         a_higher_priority_overtakes,
         refused_priorities,
     }
+    conformance {
+        queues,
+    }
     two_level {
         ipi,
         mask_and_unmask,
@@ -129,6 +132,7 @@ guests_on_xen!(callback vector: {
         connections,
         offers,
         interrupts,
+        foreign_virqs,
         masks,
         refusals,
         limits,
@@ -152,6 +156,7 @@ guests_on_xen!(callback vector: {
         connections,
         offers,
         interrupts,
+        foreign_virqs,
         masks,
         refusals,
         limits,
