@@ -103,7 +103,7 @@ pub(super) fn timers<A: Abi>() {
         let mut vcpu = Vcpu::bring_up(&channels, SECOND);
         let port = channels.bind_virq(Virq::TIMER, SECOND, EoiMode::Early).expect("a port");
         channels.unmask(port).expect("a port");
-        // Only the vCPU itself may set its timer, and stop the periodic one.
+        // A vCPU's timer is set by itself alone (`VCPUOP_set_singleshot_timer`, `public/vcpu.h`).
         assert_eq!(on_xen().hypervisor.stop_periodic_timer(SECOND), 0);
         for _ in 0..5 {
             let due = now(SECOND).0 + TIMER_NS;
