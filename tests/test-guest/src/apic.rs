@@ -40,8 +40,8 @@ const START_UP: u32 = 0x4600;
 
 /// Divides the timer's clock by 128.
 const BY_128: u32 = 0b1010;
-/// The guard's count: 20 s of Xen's virtual APIC, whose clock runs at 100 MHz.
-const GUARD_COUNT: u32 = 16_000_000;
+/// The guard's count: 10 s of Xen's virtual APIC, whose clock runs at 100 MHz.
+const GUARD_COUNT: u32 = 8_000_000;
 /// How long INIT and start-up IPIs are apart, in turns of an idle loop: the receiver takes a while to get to them.
 const START_UP_TURNS: u32 = 200_000;
 

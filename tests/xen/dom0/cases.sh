@@ -12,9 +12,10 @@ guest() {
         record "case name=$1 verdict=fail"
         return
     fi
-    # It ends with the guest's last request, or when there has been none for half a minute.
+    # It ends with the guest's last request, or when there has been none for so long that the guest must hang.
     /peer "$(xl domid "$1")"
     served=$?
+    [ $served = 0 ] || xl destroy "$1"
     while xl domid "$1" >/dev/null 2>&1; do usleep 100000; done
     # xl has watched the guest, and says how it went: reason 0 is a guest that has powered itself off.
     log=$(cat "/var/log/xen/xl-$1.log")

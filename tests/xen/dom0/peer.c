@@ -23,7 +23,7 @@
 #define EVENT_CHANNEL_OP 32
 /* The guest is asked this often whether it has a request, in us, and is taken for gone after so many times in vain. */
 #define INTERVAL_US 1000
-#define PATIENCE 30000
+#define PATIENCE 40000
 /* How long an event may take, in ms. */
 #define EVENT_MS 5000
 
