@@ -32,6 +32,7 @@ use crate::clock;
 use crate::hypervisor::Hypervisor;
 use crate::interrupts;
 use crate::interrupts::GUARD;
+use crate::interrupts::NONE;
 use crate::interrupts::UPCALL;
 use crate::interrupts::WAKE;
 use crate::machine::on_xen;
@@ -190,6 +191,7 @@ impl<A: Abi> Vcpu<A> {
                     return;
                 }
                 WAKE => apic::eoi(),
+                NONE => {}
                 GUARD => {
                     apic::eoi();
                     tell_state();

@@ -138,6 +138,7 @@ wait_for_interrupt:
     sti
 halted:
     hlt
+    cli                                 # a hypervisor may end a halt for no reason; then there was no gate
     ret
 .macro gate vector
 gate_\vector:

@@ -9,11 +9,13 @@ use x86_64::VirtAddr;
 use x86_64::instructions::tables::lidt;
 use x86_64::structures::DescriptorTablePointer;
 
+/// No interrupt: the wait ended for no reason.
+pub(crate) const NONE: u8 = 0;
 /// Events: the callback's vector, or the vCPU's own.
-pub(crate) const UPCALL: u8 = 0xf3;
+pub(crate) const UPCALL: u8 = 0x93;
 /// The other vCPU wants attention.
-pub(crate) const WAKE: u8 = 0xe0;
-/// Nothing came for so long that the case has failed.
+pub(crate) const WAKE: u8 = 0xa0;
+/// Nothing came for so long that the case has failed. It outranks an upcall that has not got its EOI.
 pub(crate) const GUARD: u8 = 0xe1;
 /// What the local APIC delivers where an interrupt went away (SDM vol. 3A, 11.9).
 pub(crate) const SPURIOUS: u8 = 0xff;
@@ -27,7 +29,7 @@ static TABLE: [[AtomicU64; 2]; 256] = [const { [AtomicU64::new(0), AtomicU64::ne
 unsafe extern "C" {
     /// The addresses of the gates, by vector.
     static gates: [u64; 256];
-    /// Enables interrupts, halts, and returns the vector of the one that came, with interrupts disabled.
+    /// Enables interrupts, halts, and returns the vector of the one that came, or 0, with interrupts disabled.
     fn wait_for_interrupt() -> u64;
 }
 
@@ -45,7 +47,7 @@ pub(crate) fn load() {
     unsafe { lidt(&table) }
 }
 
-/// Waits for an interrupt; which one came.
+/// Waits for an interrupt; which one came, or [`NONE`].
 pub(crate) fn wait() -> u8 {
     // SAFETY: only there are interrupts enabled, every vector has a gate, and the gates keep what a called function must keep.
     let vector = unsafe { wait_for_interrupt() };

@@ -12,7 +12,7 @@ use carillon_xen_tests::Transcript;
 use carillon_xen_tests::Verdict;
 
 /// How long Xen may take, from its first instruction to the end of the last guest.
-const XEN_DEADLINE: Duration = Duration::from_secs(150);
+const XEN_DEADLINE: Duration = Duration::from_secs(165);
 /// How long the guest may take without Xen.
 const BARE_DEADLINE: Duration = Duration::from_secs(30);
 
