@@ -27,6 +27,19 @@ pub trait Hypercalls {
 
     /// `__HYPERVISOR_xen_version` (17).
     fn xen_version(&self, op: u32, argument: &mut [u8]) -> i64;
+
+    /// `__HYPERVISOR_memory_op` (12). Only [`map_shared_info`](crate::map_shared_info) issues it; where the shared page is
+    /// found otherwise, it may be left out.
+    fn memory_op(&self, op: u32, argument: &mut [u8]) -> i64 {
+        let _ = (op, argument);
+        Errno::NotImplemented.hypercall_result()
+    }
+
+    /// `__HYPERVISOR_sched_op` (29). Only [`poll`](crate::poll) issues it; a guest that does not wait so may leave it out.
+    fn sched_op(&self, op: u32, argument: &mut [u8]) -> i64 {
+        let _ = (op, argument);
+        Errno::NotImplemented.hypercall_result()
+    }
 }
 
 impl<H: Hypercalls + ?Sized> Hypercalls for &H {
@@ -48,6 +61,14 @@ impl<H: Hypercalls + ?Sized> Hypercalls for &H {
 
     fn xen_version(&self, op: u32, argument: &mut [u8]) -> i64 {
         (**self).xen_version(op, argument)
+    }
+
+    fn memory_op(&self, op: u32, argument: &mut [u8]) -> i64 {
+        (**self).memory_op(op, argument)
+    }
+
+    fn sched_op(&self, op: u32, argument: &mut [u8]) -> i64 {
+        (**self).sched_op(op, argument)
     }
 }
 
@@ -154,6 +175,24 @@ pub(crate) trait Calls: Hypercalls {
         argument: &mut A,
     ) -> Result<(), Refused> {
         Refused::check(call.0, object, self.physdev_op(call.1, argument.as_mut_bytes()))
+    }
+
+    fn memory<A: IntoBytes + FromBytes>(
+        &self,
+        call: (&'static str, u32),
+        object: Object,
+        argument: &mut A,
+    ) -> Result<(), Refused> {
+        Refused::check(call.0, object, self.memory_op(call.1, argument.as_mut_bytes()))
+    }
+
+    fn sched<A: IntoBytes + FromBytes>(
+        &self,
+        call: (&'static str, u32),
+        object: Object,
+        argument: &mut A,
+    ) -> Result<(), Refused> {
+        Refused::check(call.0, object, self.sched_op(call.1, argument.as_mut_bytes()))
     }
 
     fn version<A: IntoBytes + FromBytes>(&self, call: (&'static str, u32), argument: &mut A) -> Result<(), Refused> {

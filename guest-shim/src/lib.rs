@@ -1,6 +1,6 @@
 //! The guest's side of Xen interrupt delivery: what a guest kernel or unikernel links.
 //!
-//! What it is: finding Xen ([`Xen`]), bringing vCPUs up in the order that loses nothing ([`EventChannels::bring_up`]),
+//! What it is: finding Xen ([`Xen`]) and the shared page ([`map_shared_info`]), bringing vCPUs up in the order that loses nothing ([`EventChannels::bring_up`]),
 //! binding, masking, moving and closing ports ([`EventChannels`]), and the upcall loop ([`VcpuEvents`]), over either ABI
 //! ([`TwoLevel`], [`Fifo`]); late EOIs and their delays against floods ([`Throttle`]), IPIs, physical IRQs ([`MsiMessage`],
 //! [`PirqEois`]), vCPUs that go offline ([`VcpuEvents::retire`]) and guests that are restored
@@ -119,6 +119,7 @@ mod fifo;
 mod hypercall;
 mod layout;
 mod pirq;
+mod poll;
 mod port;
 mod restore;
 mod retire;
@@ -159,6 +160,7 @@ pub use pirq::PirqEois;
 pub use pirq::map_gsi;
 pub use pirq::reserve_for_msi;
 pub use pirq::unmap;
+pub use poll::poll;
 pub use port::Bound;
 pub use port::EoiMode;
 pub use port::PortRecord;
@@ -172,6 +174,7 @@ pub use set_up::SetUpError;
 pub use set_up::Upcall;
 pub use set_up::VcpuSetUp;
 pub use set_up::hvm_param;
+pub use set_up::map_shared_info;
 pub use set_up::set_upcall;
 pub use throttle::Throttle;
 pub use time::Span;

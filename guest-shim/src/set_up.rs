@@ -1,6 +1,7 @@
 //! Bringing a vCPU's events up, in the order that loses nothing.
 //!
 //! ```text
+//! 0  shared page                      once for the guest, if the hypervisor translates its frames: before the first port
 //! 1  local APIC software-enabled      an upcall's vector is an edge: raised while the APIC is off, it is lost (R-30)
 //! 2  vcpu_info                        where the hypervisor says that events are pending
 //! 3  FIFO control block, event words  where it says which
@@ -16,6 +17,9 @@ use hypervisor_abi::hvm::HVMOP_GET_PARAM;
 use hypervisor_abi::hvm::HVMOP_SET_EVTCHN_UPCALL_VECTOR;
 use hypervisor_abi::hvm::HVMOP_SET_PARAM;
 use hypervisor_abi::hvm::HvmParam;
+use hypervisor_abi::memory::AddToPhysmap;
+use hypervisor_abi::memory::XENMAPSPACE_SHARED_INFO;
+use hypervisor_abi::memory::XENMEM_ADD_TO_PHYSMAP;
 use hypervisor_abi::vcpu_info::RegisterVcpuInfo;
 use hypervisor_abi::vcpu_info::VCPUOP_REGISTER_VCPU_INFO;
 
@@ -141,6 +145,17 @@ pub fn set_upcall(hypercalls: &impl Hypercalls, vcpu: VcpuId, upcall: Upcall) ->
             hypercalls.hvm(("HVMOP_set_param", HVMOP_SET_PARAM), Object::Guest, &mut argument)
         }
     }
+}
+
+/// Puts the shared page at a frame of the guest's (`XENMEM_add_to_physmap`): a guest whose frames the hypervisor translates,
+/// HVM or PVH, finds it nowhere before. What was at the frame is hidden from then on.
+///
+/// # Errors
+/// [`Refused`]: a frame the guest cannot have.
+pub fn map_shared_info(hypercalls: &impl Hypercalls, gfn: Gfn) -> Result<(), Refused> {
+    let space = XENMAPSPACE_SHARED_INFO;
+    let mut argument = AddToPhysmap { domid: DomainId::SELF.0, size: 0, space, idx: 0, gpfn: gfn.0 };
+    hypercalls.memory(("XENMEM_add_to_physmap", XENMEM_ADD_TO_PHYSMAP), Object::Frame(gfn.0), &mut argument)
 }
 
 /// Reads a parameter of the guest's own (`HVM_PARAM_*`), such as the ports of xenstore and the console.

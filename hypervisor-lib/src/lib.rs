@@ -2,8 +2,8 @@
 //!
 //! What it is: the part of Carillon a hypervisor or a toolstack links to decide how an interrupt reaches its guest.
 //! What it is not: the arbitration of host vectors, which is the `vector-allocator` crate's; nor a driver of real
-//! hardware, which is an edge's. It holds [`event`], the event channels, and [`fabric`], the classifier
-//! of paths.
+//! hardware, which is an edge's. It holds [`event`], the event channels and physical IRQs; [`fabric`], the classifier
+//! of paths; [`offer`], what a guest is told; [`msix`] and [`remapping`], what is believed of a device that sends messages.
 //!
 //! ```
 //! use hypervisor_lib::fabric::{DomainFeatures, Path, Signal, classify};
@@ -20,4 +20,6 @@ extern crate alloc;
 
 pub mod event;
 pub mod fabric;
+pub mod msix;
 pub mod offer;
+pub mod remapping;

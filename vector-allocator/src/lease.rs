@@ -83,7 +83,9 @@ pub(crate) struct Leases {
     wide: Vec<Option<Tenant>>,
     /// The few leases that are everywhere, by slot.
     notified: BTreeMap<u32, Notified>,
-    /// Affinities by slot, for those that are not worth a flag alone; it ends with the last that was ever needed.
+    /// Affinities of one CPU by slot; it ends with the last that was ever needed.
+    only: Vec<CpuId>,
+    /// Affinities of several CPUs by slot, a bit for each; it ends with the last that was ever needed.
     affinities: Vec<u64>,
 }
 
@@ -97,6 +99,7 @@ impl Leases {
             present: CpuSet::first_n(cpus).words().to_vec(),
             wide: Vec::new(),
             notified: BTreeMap::new(),
+            only: Vec::new(),
             affinities: Vec::new(),
         }
     }
@@ -105,11 +108,13 @@ impl Leases {
     #[inline(always)]
     pub(crate) fn insert(&mut self, tenant: &Tenant, affinity: &CpuSet) -> Lease {
         let slot = self.occupy();
-        let reach = self.reach(affinity);
+        let is_anywhere = self.is_anywhere(affinity);
         let entry = &mut self.slots[slot as usize];
         let lease = Lease { slot, generation: entry.generation };
-        match (Plain::of(tenant, self.width), reach) {
-            (Some(plain), Reach::Anywhere) => *entry = Slot { plain, state: State::Plain, reach, ..*entry },
+        match Plain::of(tenant, self.width) {
+            Some(plain) if is_anywhere => {
+                *entry = Slot { plain, state: State::Plain, reach: Reach::Anywhere, ..*entry };
+            }
             _ => {
                 self.store(slot, tenant);
                 self.set_affinity(lease, affinity);
@@ -236,24 +241,33 @@ impl Leases {
     /// Remembers where `lease` may be moved by itself. Bits of CPUs the machine does not have are dropped.
     #[inline(always)]
     pub(crate) fn set_affinity(&mut self, lease: Lease, affinity: &CpuSet) {
-        let reach = self.reach(affinity);
+        let reach = match self.is_anywhere(affinity) {
+            true => Reach::Anywhere,
+            false => self.keep_affinity(lease.slot as usize, affinity.words()),
+        };
         self.slots[lease.slot as usize].reach = reach;
-        if reach == Reach::Listed {
-            self.list_affinity(lease, affinity.words());
-        }
     }
 
     #[inline(always)]
-    fn reach(&self, affinity: &CpuSet) -> Reach {
+    fn is_anywhere(&self, affinity: &CpuSet) -> bool {
         let (present, words) = (&self.present, affinity.words());
         // Without a branch per word: this is done for every lease, and the mask is nearly always all CPUs.
         let missing = present.iter().zip(words).fold(0, |missing, (present, word)| missing | (present & !word));
-        if missing == 0 && words.len() >= present.len() { Reach::Anywhere } else { Reach::Listed }
+        missing == 0 && words.len() >= present.len()
     }
 
+    /// Keeps an affinity that does not have all CPUs beside its slot. One CPU takes four bytes; the words of all CPUs would
+    /// make the slots of a large host the least of its memory.
     #[inline]
-    fn list_affinity(&mut self, lease: Lease, words: &[u64]) {
-        let (width, first) = (self.present.len(), lease.slot as usize * self.present.len());
+    fn keep_affinity(&mut self, slot: usize, words: &[u64]) -> Reach {
+        if let Some(cpu) = only_member(words, &self.present) {
+            if self.only.len() <= slot {
+                self.only.resize(slot + 1, CpuId::BOOT);
+            }
+            self.only[slot] = cpu;
+            return Reach::Only;
+        }
+        let (width, first) = (self.present.len(), slot * self.present.len());
         if self.affinities.len() < first + width {
             self.affinities.resize(first + width, 0);
         }
@@ -261,6 +275,7 @@ impl Leases {
         for (index, (stored, present)) in stored.iter_mut().zip(&self.present).enumerate() {
             *stored = words.get(index).copied().unwrap_or(0) & present;
         }
+        Reach::Listed
     }
 
     /// Where `lease` may be moved by itself.
@@ -268,6 +283,7 @@ impl Leases {
         let width = self.present.len();
         match self.slots[lease.slot as usize].reach {
             Reach::Anywhere => CpuSet::from_words(&self.present),
+            Reach::Only => CpuSet::single(self.only[lease.slot as usize]),
             Reach::Listed => CpuSet::from_words(&self.affinities[lease.slot as usize * width..][..width]),
         }
     }
@@ -291,6 +307,15 @@ impl Leases {
             })
             .collect()
     }
+}
+
+/// The member of `words` that is present, if there is exactly one.
+#[inline]
+fn only_member(words: &[u64], present: &[u64]) -> Option<CpuId> {
+    let mut members = (0u32..).zip(words.iter().zip(present).map(|(word, present)| word & present));
+    let (index, word) = members.find(|(_, word)| *word != 0)?;
+    let is_only = word.is_power_of_two() && members.all(|(_, word)| word == 0);
+    is_only.then(|| CpuId(index * u64::BITS + word.trailing_zeros()))
 }
 
 #[cfg(test)]
@@ -344,7 +369,9 @@ mod tests {
     #[test]
     fn an_affinity_is_kept_however_few_words_it_has() {
         let mut leases = Leases::new(130, 1);
-        let masks = [CpuSet::first_n(64), CpuSet::first_n(130), CpuSet::new(), CpuSet::single(CpuId(129))];
+        let ends = [CpuId(0), CpuId(129)].into_iter().collect();
+        let one = |cpu| CpuSet::single(CpuId(cpu));
+        let masks = [CpuSet::first_n(64), CpuSet::first_n(130), CpuSet::new(), one(129), one(0), ends, one(64)];
         for mask in &masks {
             let lease = leases.insert(&tenant(Claim::Free), mask);
             assert_eq!(leases.affinity(lease), *mask);
@@ -355,5 +382,8 @@ mod tests {
         }
         let beyond = leases.insert(&tenant(Claim::Free), &CpuSet::first_n(200));
         assert_eq!(leases.affinity(beyond), CpuSet::first_n(130), "CPUs that are not there are dropped");
+        let one_is_there = [CpuId(3), CpuId(130), CpuId(400)].into_iter().collect();
+        leases.set_affinity(beyond, &one_is_there);
+        assert_eq!(leases.affinity(beyond), one(3), "CPUs that are not there are dropped");
     }
 }

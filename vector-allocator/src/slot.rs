@@ -53,8 +53,10 @@ pub(crate) enum State {
 /// Whether a lease's affinity is worth storing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Every CPU: no words are stored.
+    /// Every CPU: nothing is stored.
     Anywhere,
+    /// The CPU at the slot's place in the table of single ones.
+    Only,
     /// The words at the slot's place in the table.
     Listed,
 }

@@ -37,7 +37,9 @@ use hypervisor_abi::features::Features;
 use hypervisor_abi::features::XENVER_GET_FEATURES;
 use hypervisor_abi::hvm;
 use hypervisor_abi::hvm::CallbackVia;
+use hypervisor_abi::memory;
 use hypervisor_abi::physdev;
+use hypervisor_abi::sched;
 use hypervisor_abi::vcpu_info::RegisterVcpuInfo;
 use hypervisor_abi::vcpu_info::VCPUOP_REGISTER_VCPU_INFO;
 use hypervisor_lib::event::Action;
@@ -49,8 +51,10 @@ use hypervisor_lib::event::GuestMemory;
 use hypervisor_lib::event::GuestPlace;
 use hypervisor_lib::event::HeapMemory;
 use hypervisor_lib::event::Host;
+use hypervisor_lib::event::PhysdevCall;
 use hypervisor_lib::event::PinError;
 use hypervisor_lib::event::Pinned;
+use hypervisor_lib::event::PirqError;
 use hypervisor_lib::event::Privilege;
 use hypervisor_lib::event::Sharing;
 use hypervisor_lib::event::VirqHandlers;
@@ -73,6 +77,8 @@ const CONTROL_GFN: u64 = 2;
 const VCPU_INFO_GFN: u64 = 3;
 pub(crate) const PIRQ_EOI_GFN: u64 = 4;
 const ARRAY_GFN: u64 = 0x100;
+/// Frames from here on are not memory.
+pub(crate) const END_GFN: u64 = 0x200;
 
 /// The hypervisor.
 pub(crate) struct Machine<L: RawMutex> {
@@ -83,14 +89,15 @@ pub(crate) struct Machine<L: RawMutex> {
     vectors: AtomicU32,
     /// The guest's hypercalls, in their order.
     log: Mutex<Vec<String>>,
-    next_pirq: AtomicU32,
+    /// What the guest lets the hypervisor read where it is: the ports of a poll, and their address.
+    lent_ports: Mutex<Vec<(u64, Vec<Port>)>>,
     refuses_fifo: AtomicBool,
 }
 
 impl<L: RawMutex> Machine<L> {
     /// A guest with so many vCPUs and ports.
     pub(crate) fn new(vcpus: u32, max_port: u32) -> Self {
-        let memory = HeapMemory::new(256, 0x200);
+        let memory = HeapMemory::new(256, END_GFN);
         let domain = |id, kind, privilege| {
             let word_size = WordSize::Bits64;
             let shared_info_gfn = SHARED_INFO_GFN;
@@ -107,7 +114,7 @@ impl<L: RawMutex> Machine<L> {
             kicks: AtomicU32::new(0),
             vectors: AtomicU32::new(0),
             log: Mutex::default(),
-            next_pirq: AtomicU32::new(16),
+            lent_ports: Mutex::default(),
             refuses_fifo: AtomicBool::new(false),
         }
     }
@@ -133,6 +140,11 @@ impl<L: RawMutex> Machine<L> {
     /// The hypercalls since the last look.
     pub(crate) fn hypercalls(&self) -> Vec<String> {
         mem::take(&mut *self.log.lock())
+    }
+
+    /// Lets the hypervisor read the ports of a poll.
+    pub(crate) fn lend(&self, ports: &[Port]) {
+        self.lent_ports.lock().push((ports.as_ptr().addr() as u64, ports.to_vec()));
     }
 
     /// The guest's view of its memory.
@@ -351,23 +363,56 @@ impl<L: RawMutex> Hypercalls for Door<'_, L> {
 
     fn physdev_op(&self, op: u32, argument: &mut [u8]) -> i64 {
         let (domain, host) = (self.machine.guest(), self.machine);
+        /// Carries out the operation of one argument structure.
+        macro_rules! call {
+            ($name:ident) => {
+                with(argument, |argument| {
+                    let mut call = PhysdevCall::$name(*argument);
+                    let result = domain.physdev_op(host, &mut call);
+                    if let PhysdevCall::$name(filled) = call {
+                        *argument = filled;
+                    }
+                    result.map_err(PirqError::errno)
+                })
+            };
+        }
         match op {
-            physdev::PHYSDEVOP_EOI => with(argument, |a: &mut physdev::PirqEoi| {
-                self.note(format_args!("Eoi {}", a.irq));
-                domain.pirq_eoi(host, a.irq).map_err(errno)
-            }),
+            physdev::PHYSDEVOP_EOI => {
+                self.note(format_args!("Eoi {:?}", physdev::PirqEoi::read_from_bytes(argument).map(|eoi| eoi.irq)));
+                call!(Eoi)
+            }
+            physdev::PHYSDEVOP_GET_FREE_PIRQ => call!(GetFreePirq),
+            physdev::PHYSDEVOP_MAP_PIRQ => call!(MapPirq),
+            physdev::PHYSDEVOP_UNMAP_PIRQ => call!(UnmapPirq),
+            // Xen gives this page to paravirtual guests alone; what this side does with it is the same for any.
             physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V2 => with(argument, |a: &mut physdev::PirqEoiGmfn| {
                 domain.register_pirq_eoi_page(host, a.gmfn, EoiUnmask::Manual).map_err(errno)
             }),
-            physdev::PHYSDEVOP_GET_FREE_PIRQ => with(argument, |a: &mut physdev::GetFreePirq| {
-                a.pirq = host.next_pirq.fetch_add(1, SeqCst);
-                if a.pirq < PIRQS { Ok(()) } else { Err(Errno::NoSpace) }
-            }),
-            physdev::PHYSDEVOP_MAP_PIRQ => {
-                with(argument, |a: &mut physdev::MapPirq| if a.pirq < 0 { Err(Errno::Invalid) } else { Ok(()) })
-            }
             _ => Errno::NotImplemented.hypercall_result(),
         }
+    }
+
+    fn memory_op(&self, op: u32, argument: &mut [u8]) -> i64 {
+        assert_eq!(op, memory::XENMEM_ADD_TO_PHYSMAP);
+        with(argument, |a: &mut memory::AddToPhysmap| {
+            assert_eq!((a.domid, a.size, a.space, a.idx), (DomainId::SELF.0, 0, memory::XENMAPSPACE_SHARED_INFO, 0));
+            self.note(format_args!("AddToPhysmap {:#x}", a.gpfn));
+            if a.gpfn < END_GFN { Ok(()) } else { Err(Errno::Invalid) }
+        })
+    }
+
+    fn sched_op(&self, op: u32, argument: &mut [u8]) -> i64 {
+        assert_eq!(op, sched::SCHEDOP_POLL);
+        let (domain, host) = (self.machine.guest(), self.machine);
+        with(argument, |a: &mut sched::SchedPoll| {
+            let lent = host.lent_ports.lock();
+            let ports = lent.iter().find(|(address, _)| *address == a.ports).map(|(_, ports)| &ports[..]);
+            let asked = Port(a.nr_ports).index();
+            let ports = ports.and_then(|ports| ports.get(..asked)).ok_or(Errno::BadAddress)?;
+            let poll = domain.poll(host, V0, ports).map_err(errno)?;
+            self.note(format_args!("{poll:?} until {}", a.timeout));
+            domain.end_poll(V0).map_err(errno)
+        })
     }
 
     fn xen_version(&self, op: u32, argument: &mut [u8]) -> i64 {

@@ -1,8 +1,10 @@
 //! The guest's side against the real hypervisor's side, both ABIs.
 #![cfg(not(loom))]
 
+mod calls;
 mod detection;
 mod events;
+mod interrupts;
 mod machine;
 mod naive;
 mod pirqs;

@@ -9,6 +9,9 @@
 )]
 
 mod events;
+#[path = "../guest/interrupts.rs"]
+mod interrupts;
+#[path = "../../../hypervisor-lib/tests/loom/lock.rs"]
 mod lock;
 #[path = "../guest/machine.rs"]
 #[expect(dead_code, reason = "the tests with real threads need more of it")]

@@ -13,6 +13,9 @@ pub enum Errno {
     /// There is no such domain (`ESRCH`).
     #[error("no such domain")]
     NoDomain = 3,
+    /// The device does not answer (`ENXIO`).
+    #[error("no such device or address")]
+    NoAddress = 6,
     /// Try again later (`EAGAIN`).
     #[error("try again")]
     TryAgain = 11,
@@ -37,12 +40,24 @@ pub enum Errno {
     /// An argument is wrong (`EINVAL`).
     #[error("invalid argument")]
     Invalid = 22,
+    /// More than there can be of it (`ENFILE`).
+    #[error("table overflow")]
+    TableFull = 23,
     /// A limit is reached (`ENOSPC`).
     #[error("no space left")]
     NoSpace = 28,
+    /// An argument is out of the function's domain (`EDOM`).
+    #[error("argument out of domain")]
+    OutOfDomain = 33,
+    /// A result cannot be represented (`ERANGE`).
+    #[error("out of range")]
+    OutOfRange = 34,
     /// The operation does not exist here (`ENOSYS`).
     #[error("function not implemented")]
     NotImplemented = 38,
+    /// Nothing is known of it (`ENODATA`).
+    #[error("no data available")]
+    NoData = 61,
     /// The call was broken off and is to be repeated (`ERESTART`); a guest never sees it.
     #[error("interrupted, to be restarted")]
     Restart = 85,
@@ -69,10 +84,11 @@ impl Errno {
 }
 
 /// Every error, in the order of its numbers.
-pub const ALL: [Errno; 16] = [
+pub const ALL: [Errno; 21] = [
     Errno::NotPermitted,
     Errno::NoEntry,
     Errno::NoDomain,
+    Errno::NoAddress,
     Errno::TryAgain,
     Errno::NoMemory,
     Errno::AccessDenied,
@@ -81,8 +97,12 @@ pub const ALL: [Errno; 16] = [
     Errno::Exists,
     Errno::NoDevice,
     Errno::Invalid,
+    Errno::TableFull,
     Errno::NoSpace,
+    Errno::OutOfDomain,
+    Errno::OutOfRange,
     Errno::NotImplemented,
+    Errno::NoData,
     Errno::Restart,
     Errno::NotSupported,
     Errno::NotConnected,

@@ -2,7 +2,8 @@
 //!
 //! What it is: [`event`] has the operations of event channels, their arguments and the words both sides share;
 //! [`shared_info`] and [`vcpu_info`] the pages the older ABI lives in; [`hvm`], [`cpuid`] and [`features`] how an HVM guest
-//! finds all that and asks for upcalls; [`virq`] the hypervisor's own events; [`errno`] why a call failed; [`trace`] the
+//! finds all that and asks for upcalls; [`physdev`] and [`domctl`] physical IRQs and passed-through ones; [`memory`] and
+//! [`sched`] the two calls a guest's set-up and waiting need; [`virq`] the hypervisor's own events; [`errno`] why a call failed; [`trace`] the
 //! records of Xen's trace buffers. What it is not: a way to map memory, or a protocol; hypervisor and guest bring their own.
 //!
 //! Structures the peer may write ([`page::Shared`]) are made of atomics; under `--cfg loom` of loom's, so that the
@@ -21,14 +22,17 @@
 
 pub mod cpuid;
 pub mod domain;
+pub mod domctl;
 pub mod errno;
 pub mod event;
 pub mod features;
 pub mod hvm;
 #[cfg(not(any(loom, shuttle)))]
 mod layout;
+pub mod memory;
 pub mod page;
 pub mod physdev;
+pub mod sched;
 pub mod shared_info;
 pub mod sync;
 pub mod trace;

@@ -5,6 +5,8 @@ use core::array;
 use crate::page::PAGE_SIZE;
 use crate::sync::AtomicU64;
 
+/// Tells what a physical IRQ needs (`PHYSDEVOP_irq_status_query`).
+pub const PHYSDEVOP_IRQ_STATUS_QUERY: u32 = 5;
 /// Acknowledges a physical IRQ and unmasks its port (`PHYSDEVOP_eoi`).
 pub const PHYSDEVOP_EOI: u32 = 12;
 /// Registers a [`PirqEoiPage`]; [`PHYSDEVOP_EOI`] unmasks the port by itself (`PHYSDEVOP_pirq_eoi_gmfn_v1`).
@@ -23,6 +25,28 @@ pub const PHYSDEVOP_GET_FREE_PIRQ: u32 = 23;
 pub const MAP_PIRQ_TYPE_MSI: i32 = 0;
 /// A physical IRQ that is a line of the platform (`MAP_PIRQ_TYPE_GSI`).
 pub const MAP_PIRQ_TYPE_GSI: i32 = 1;
+/// A physical IRQ of a kind that is not known (`MAP_PIRQ_TYPE_UNKNOWN`).
+pub const MAP_PIRQ_TYPE_UNKNOWN: i32 = 2;
+/// As [`MAP_PIRQ_TYPE_MSI`], with the PCI segment in bits 31:16 of [`MapPirq::bus`] (`MAP_PIRQ_TYPE_MSI_SEG`).
+pub const MAP_PIRQ_TYPE_MSI_SEG: i32 = 3;
+/// Several messages of one MSI capability: [`MapPirq::entry_nr`] says how many (`MAP_PIRQ_TYPE_MULTI_MSI`).
+pub const MAP_PIRQ_TYPE_MULTI_MSI: i32 = 4;
+
+/// The guest must end the physical IRQ by [`PHYSDEVOP_EOI`] (`XENIRQSTAT_needs_eoi`).
+pub const IRQ_STATUS_NEEDS_EOI: u32 = 1;
+/// Other domains share the line (`XENIRQSTAT_shared`).
+pub const IRQ_STATUS_SHARED: u32 = 1 << 1;
+
+/// The argument of [`PHYSDEVOP_IRQ_STATUS_QUERY`] (`struct physdev_irq_status_query`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+pub struct IrqStatusQuery {
+    /// In: the physical IRQ.
+    pub irq: u32,
+    /// Out: [`IRQ_STATUS_NEEDS_EOI`], [`IRQ_STATUS_SHARED`].
+    pub flags: u32,
+}
 
 /// The argument of [`PHYSDEVOP_EOI`] (`struct physdev_eoi`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,9 +75,9 @@ pub struct MapPirq {
     pub domid: u16,
     /// Padding.
     pub pad0: u16,
-    /// In: [`MAP_PIRQ_TYPE_MSI`] or [`MAP_PIRQ_TYPE_GSI`].
+    /// In: `MAP_PIRQ_TYPE_*`.
     pub kind: i32,
-    /// In: the line's number; below 0 for any.
+    /// In: the line's number, or the message's IRQ; below 0 for any.
     pub index: i32,
     /// In or out: the guest's number; below 0 for any.
     pub pirq: i32,
@@ -61,7 +85,7 @@ pub struct MapPirq {
     pub bus: i32,
     /// In: a message's PCI device and function.
     pub devfn: i32,
-    /// In: the entry of the MSI-X table.
+    /// In: the entry of the MSI-X table. In and out: how many messages of an MSI capability.
     pub entry_nr: i32,
     /// Padding.
     pub pad1: u32,

@@ -12,12 +12,16 @@ use std::process::Command;
 use hypervisor_abi::Errno;
 use hypervisor_abi::cpuid;
 use hypervisor_abi::cpuid::HvmFeatures;
+use hypervisor_abi::domctl;
+use hypervisor_abi::domctl::GuestMessageFlags;
 use hypervisor_abi::errno;
 use hypervisor_abi::event;
 use hypervisor_abi::features;
 use hypervisor_abi::features::Feature;
 use hypervisor_abi::hvm;
+use hypervisor_abi::memory;
 use hypervisor_abi::physdev;
+use hypervisor_abi::sched;
 use hypervisor_abi::shared_info::LEGACY_MAX_VCPUS;
 use hypervisor_abi::shared_info::SharedInfo32;
 use hypervisor_abi::shared_info::SharedInfo64;
@@ -43,7 +47,7 @@ fn compiled(facts: &[Fact]) -> Result<BTreeMap<String, u64>, String> {
     let mut text = String::from(
         "#define __XEN_TOOLS__ 1\n#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <xen/xen.h>\n\
          #include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/features.h>\n#include <xen/vcpu.h>\n\
-         #include <xen/physdev.h>\n#include <xen/version.h>\n\
+         #include <xen/physdev.h>\n#include <xen/version.h>\n#include <xen/domctl.h>\n#include <xen/memory.h>\n#include <xen/sched.h>\n\
          #include <xen/hvm/hvm_op.h>\n#include <xen/hvm/params.h>\n#include <xen/arch-x86/cpuid.h>\n\
          #include <xen/foreign/x86_32.h>\n#include <xen/foreign/x86_64.h>\nint main(void) {\n",
     );
@@ -195,11 +199,44 @@ fn physical_irq_arguments_are_laid_out_as_in_the_headers() {
     ));
     facts.extend(layout!(physdev::UnmapPirq, "struct physdev_unmap_pirq", [domid = "domid", pirq = "pirq"]));
     facts.extend(layout!(physdev::GetFreePirq, "struct physdev_get_free_pirq", [kind = "type", pirq = "pirq"]));
+    facts.extend(layout!(physdev::IrqStatusQuery, "struct physdev_irq_status_query", [irq = "irq", flags = "flags"]));
+    facts.extend(layout!(
+        domctl::BindPtIrq,
+        "struct xen_domctl_bind_pt_irq",
+        [
+            machine_irq = "machine_irq",
+            irq_type = "irq_type",
+            first = "u.msi.gvec",
+            device = "u.pci.device",
+            intx = "u.pci.intx",
+            gflags = "u.msi.gflags",
+            gtable = "u.msi.gtable",
+        ]
+    ));
     facts.extend(layout!(
         features::FeatureInfo,
         "struct xen_feature_info",
         [submap_idx = "submap_idx", submap = "submap"]
     ));
+    facts.push(fact("PHYSDEVOP_irq_status_query", physdev::PHYSDEVOP_IRQ_STATUS_QUERY as usize));
+    facts.push(fact("XENIRQSTAT_needs_eoi", physdev::IRQ_STATUS_NEEDS_EOI as usize));
+    facts.push(fact("XENIRQSTAT_shared", physdev::IRQ_STATUS_SHARED as usize));
+    facts.push(fact("MAP_PIRQ_TYPE_MULTI_MSI", physdev::MAP_PIRQ_TYPE_MULTI_MSI.unsigned_abs() as usize));
+    facts.push(fact("MAP_PIRQ_TYPE_MSI_SEG", physdev::MAP_PIRQ_TYPE_MSI_SEG.unsigned_abs() as usize));
+    facts.push(fact("MAP_PIRQ_TYPE_UNKNOWN", physdev::MAP_PIRQ_TYPE_UNKNOWN.unsigned_abs() as usize));
+    facts.push(fact("XEN_DOMCTL_bind_pt_irq", domctl::DOMCTL_BIND_PT_IRQ as usize));
+    facts.push(fact("XEN_DOMCTL_unbind_pt_irq", domctl::DOMCTL_UNBIND_PT_IRQ as usize));
+    facts.push(fact("PT_IRQ_TYPE_PCI", domctl::PT_IRQ_TYPE_PCI as usize));
+    facts.push(fact("PT_IRQ_TYPE_ISA", domctl::PT_IRQ_TYPE_ISA as usize));
+    facts.push(fact("PT_IRQ_TYPE_MSI", domctl::PT_IRQ_TYPE_MSI as usize));
+    facts.push(fact("PT_IRQ_TYPE_MSI_TRANSLATE", domctl::PT_IRQ_TYPE_MSI_TRANSLATE as usize));
+    let flags = |flags: GuestMessageFlags| u32::from(flags) as usize;
+    facts.push(fact("XEN_DOMCTL_VMSI_X86_DEST_ID_MASK", flags(GuestMessageFlags::new().with_destination(0xff))));
+    facts.push(fact("XEN_DOMCTL_VMSI_X86_RH_MASK", flags(GuestMessageFlags::new().with_redirection_hint(true))));
+    facts.push(fact("XEN_DOMCTL_VMSI_X86_DM_MASK", flags(GuestMessageFlags::new().with_logical(true))));
+    facts.push(fact("XEN_DOMCTL_VMSI_X86_DELIV_MASK", flags(GuestMessageFlags::new().with_delivery_mode(7))));
+    facts.push(fact("XEN_DOMCTL_VMSI_X86_TRIG_MASK", flags(GuestMessageFlags::new().with_level(true))));
+    facts.push(fact("XEN_DOMCTL_VMSI_X86_UNMASKED", flags(GuestMessageFlags::new().with_unmasked(true))));
     facts.push(fact("PHYSDEVOP_eoi", physdev::PHYSDEVOP_EOI as usize));
     facts.push(fact("PHYSDEVOP_map_pirq", physdev::PHYSDEVOP_MAP_PIRQ as usize));
     facts.push(fact("PHYSDEVOP_unmap_pirq", physdev::PHYSDEVOP_UNMAP_PIRQ as usize));
@@ -207,6 +244,25 @@ fn physical_irq_arguments_are_laid_out_as_in_the_headers() {
     facts.push(fact("PHYSDEVOP_pirq_eoi_gmfn_v1", physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V1 as usize));
     facts.push(fact("PHYSDEVOP_pirq_eoi_gmfn_v2", physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V2 as usize));
     facts.push(fact("XENVER_get_features", features::XENVER_GET_FEATURES as usize));
+    check(&facts);
+}
+
+#[test]
+fn the_calls_of_set_up_and_waiting_are_laid_out_as_in_the_headers() {
+    let mut facts = Vec::new();
+    facts.extend(layout!(
+        memory::AddToPhysmap,
+        "struct xen_add_to_physmap",
+        [domid = "domid", size = "size", space = "space", idx = "idx", gpfn = "gpfn"]
+    ));
+    facts.extend(layout!(
+        sched::SchedPoll,
+        "struct sched_poll",
+        [ports = "ports", nr_ports = "nr_ports", timeout = "timeout"]
+    ));
+    facts.push(fact("XENMEM_add_to_physmap", memory::XENMEM_ADD_TO_PHYSMAP as usize));
+    facts.push(fact("XENMAPSPACE_shared_info", memory::XENMAPSPACE_SHARED_INFO as usize));
+    facts.push(fact("SCHEDOP_poll", sched::SCHEDOP_POLL as usize));
     check(&facts);
 }
 
@@ -246,6 +302,7 @@ fn errors_have_the_numbers_of_the_headers() {
         "EPERM",
         "ENOENT",
         "ESRCH",
+        "ENXIO",
         "EAGAIN",
         "ENOMEM",
         "EACCES",
@@ -254,8 +311,12 @@ fn errors_have_the_numbers_of_the_headers() {
         "EEXIST",
         "ENODEV",
         "EINVAL",
+        "ENFILE",
         "ENOSPC",
+        "EDOM",
+        "ERANGE",
         "ENOSYS",
+        "ENODATA",
         "EOPNOTSUPP",
         "ENOTCONN",
     ];

@@ -46,6 +46,9 @@ pub enum BrokenInvariant {
     /// A physical IRQ is bound to a port that is not bound to it.
     #[error("physical IRQ {1} of {0} is bound to a port of something else")]
     StrayPirq(DomainId, u32),
+    /// An IRQ is behind a physical IRQ that something else is behind.
+    #[error("irq {1} of {0} is behind a physical IRQ of something else")]
+    StrayIrq(DomainId, u32),
     /// A port's events go to, or are in a queue of, a vCPU that does not exist.
     #[error("{1} of {0} has a route to {2}, which does not exist")]
     NoSuchQueue(DomainId, Port, VcpuId),
@@ -79,6 +82,9 @@ impl<L: RawMutex> Domain<L> {
             self.check_port(host, port, slot)?;
         }
         self.check_sources()?;
+        if let Some(irq) = self.lock().pirqs.stray_irq(&self.pirqs) {
+            return Err(BrokenInvariant::StrayIrq(self.id, irq));
+        }
         self.check_polls()?;
         match self.fifo.get() {
             Some(fifo) => fifo.check(self),

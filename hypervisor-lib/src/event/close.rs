@@ -12,7 +12,6 @@ use super::domain::Domain;
 use super::domain::Life;
 use super::domain::Structure;
 use super::error::EventError;
-use super::host::Action;
 use super::host::Host;
 use super::memory::GuestMemory;
 use super::slot::Binding;
@@ -20,7 +19,6 @@ use super::slot::Route;
 use super::slot::Slot;
 use super::table::PORTS_PER_BUCKET;
 use super::vcpu::NOT_POLLING;
-use crate::fabric::DomainKind;
 
 /// How many ports a long operation closes before it looks whether the CPU is wanted elsewhere.
 const PORTS_PER_LOOK: u32 = 64;
@@ -116,10 +114,8 @@ impl<L: RawMutex> Domain<L> {
                 }
             }
             Binding::Pirq(pirq) => {
-                if self.kind == DomainKind::Pv {
-                    host.act(Action::UnbindPirq { domain: self.id, pirq });
-                }
                 self.pirqs.set_port(pirq, None);
+                self.pirq_unbound(host, structure, pirq);
             }
         }
         let mut bound = slot.lock();

@@ -30,6 +30,7 @@ use super::memory::GuestPlace;
 use super::memory::PinCell;
 use super::memory::PinError;
 use super::pirq::EoiUnmask;
+use super::pirq::PirqRecords;
 use super::pirq::Pirqs;
 use super::slot::Binding;
 use super::slot::MAX_PIRQS;
@@ -157,6 +158,7 @@ pub(crate) struct Structure {
     pub(crate) reset_at: Option<u32>,
     pub(crate) life: Life,
     pub(crate) places: Places,
+    pub(crate) pirqs: PirqRecords,
 }
 
 /// Where the guest put its pages: handles do not tell, and a saved domain has to name them again.
@@ -233,6 +235,7 @@ impl<L: RawMutex> Domain<L> {
                     array_gfns: Vec::new(),
                     pirq_eoi: None,
                 },
+                pirqs: PirqRecords::default(),
             }),
         };
         domain.map_shared_info(memory, word_size, shared_info_gfn)?;

@@ -77,6 +77,9 @@ pub enum EventError {
     /// The physical IRQ is bound already.
     #[error("physical IRQ {1} of {0} is bound already")]
     PirqBound(DomainId, u32),
+    /// The physical IRQ is neither bound, mapped nor used.
+    #[error("{0} does not use physical IRQ {1}")]
+    PirqUnknown(DomainId, u32),
     /// The domain has registered a page of EOI bits already.
     #[error("{0} has registered a page of EOI bits already")]
     PirqPageTwice(DomainId),
@@ -163,6 +166,7 @@ impl EventError {
             | Self::NotPerVcpu(_)
             | Self::NotGlobal(_)
             | Self::NoPirq(..)
+            | Self::PirqUnknown(..)
             | Self::NotPaused(_)
             | Self::BadOffset(_)
             | Self::Twice(..)

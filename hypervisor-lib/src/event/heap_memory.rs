@@ -50,27 +50,28 @@ struct Known {
     pins: BTreeMap<usize, u32>,
 }
 
+/// Each in a box of its own size: a vCPU's block takes 64 bytes, not a page.
 #[derive(Debug)]
 enum Structure {
-    SharedInfo64(SharedInfo64),
-    SharedInfo32(SharedInfo32),
-    VcpuInfo64(VcpuInfo64),
-    VcpuInfo32(VcpuInfo32),
-    ControlBlock(ControlBlock),
-    EventArray(EventArray),
-    PirqEoiPage(PirqEoiPage),
+    SharedInfo64(Box<SharedInfo64>),
+    SharedInfo32(Box<SharedInfo32>),
+    VcpuInfo64(Box<VcpuInfo64>),
+    VcpuInfo32(Box<VcpuInfo32>),
+    ControlBlock(Box<ControlBlock>),
+    EventArray(Box<EventArray>),
+    PirqEoiPage(Box<PirqEoiPage>),
 }
 
 impl Structure {
     fn zeroed(kind: PageKind) -> Self {
         match kind {
-            PageKind::SharedInfo64 => Self::SharedInfo64(SharedInfo64::default()),
-            PageKind::SharedInfo32 => Self::SharedInfo32(SharedInfo32::default()),
-            PageKind::VcpuInfo64 => Self::VcpuInfo64(VcpuInfo64::default()),
-            PageKind::VcpuInfo32 => Self::VcpuInfo32(VcpuInfo32::default()),
-            PageKind::ControlBlock => Self::ControlBlock(ControlBlock::default()),
-            PageKind::EventArray => Self::EventArray(EventArray::default()),
-            PageKind::PirqEoiPage => Self::PirqEoiPage(PirqEoiPage::default()),
+            PageKind::SharedInfo64 => Self::SharedInfo64(Box::default()),
+            PageKind::SharedInfo32 => Self::SharedInfo32(Box::default()),
+            PageKind::VcpuInfo64 => Self::VcpuInfo64(Box::default()),
+            PageKind::VcpuInfo32 => Self::VcpuInfo32(Box::default()),
+            PageKind::ControlBlock => Self::ControlBlock(Box::default()),
+            PageKind::EventArray => Self::EventArray(Box::default()),
+            PageKind::PirqEoiPage => Self::PirqEoiPage(Box::default()),
         }
     }
 

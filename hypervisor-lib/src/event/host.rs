@@ -8,6 +8,7 @@ use lock_api::RawMutex;
 
 use super::domain::Domain;
 use super::memory::GuestMemory;
+use super::pirq::GuestMessage;
 use super::slot::ConsumerId;
 use super::virq::VirqHandlers;
 
@@ -41,7 +42,7 @@ pub trait Host: GuestMemory {
     /// Whether a domain may use a physical IRQ.
     fn may_use_pirq(&self, domain: DomainId, pirq: u32) -> bool;
 
-    /// Takes a physical IRQ for a paravirtual domain.
+    /// Takes a physical IRQ for a domain that binds it, or that it is passed through to.
     ///
     /// # Errors
     /// Whatever the guest is to see, such as [`Errno::Busy`] for a line another domain does not share.
@@ -76,7 +77,7 @@ pub enum Action {
         /// The vector.
         vector: u8,
     },
-    /// Drives the domain's callback line.
+    /// Drives a line of the domain's: its callback, or one of a passed-through device.
     SetLine {
         /// Whose.
         domain: DomainId,
@@ -119,9 +120,41 @@ pub enum Action {
         /// To which vCPU.
         vcpu: VcpuId,
     },
+    /// Acknowledges the interrupt behind a physical IRQ, so that it can happen again.
+    AcknowledgePirq {
+        /// Whose.
+        domain: DomainId,
+        /// Which.
+        pirq: u32,
+    },
+    /// Masks the message behind a physical IRQ on the guest's behalf, or no longer; nothing where no message is behind it.
+    MaskMessage {
+        /// Whose.
+        domain: DomainId,
+        /// Which.
+        pirq: u32,
+        /// How.
+        state: MaskState,
+    },
+    /// Hands a message to the local APICs it addresses.
+    InjectMessage {
+        /// Whose.
+        domain: DomainId,
+        /// The message.
+        message: GuestMessage,
+    },
 }
 
-/// The line that calls an HVM guest.
+/// Whether a message is masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MaskState {
+    /// It is.
+    Masked,
+    /// It is not.
+    Open,
+}
+
+/// A line of an HVM guest's interrupt controllers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallbackLine {
     /// A line of the platform's interrupt controllers.

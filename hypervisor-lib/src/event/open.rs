@@ -193,7 +193,8 @@ impl<L: RawMutex> Domain<L> {
         Ok(port)
     }
 
-    /// Binds a physical IRQ (`EVTCHNOP_bind_pirq`), notifying vCPU 0.
+    /// Binds a physical IRQ (`EVTCHNOP_bind_pirq`), notifying vCPU 0. What is passed through to an HVM guest under this
+    /// number comes as an event from now on.
     ///
     /// # Errors
     /// Out of the domain's range; not allowed to a PV domain; bound already; no free port, or the domain is dying; the host
@@ -215,6 +216,7 @@ impl<L: RawMutex> Domain<L> {
         }
         self.open(&mut structure, slot, Binding::Pirq(pirq), VcpuId(0));
         self.pirqs.set_port(pirq, Some(port));
+        self.pirq_bound(host, &structure, pirq);
         Ok(port)
     }
 

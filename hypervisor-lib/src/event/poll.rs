@@ -2,6 +2,7 @@
 
 use hypervisor_abi::Port;
 use hypervisor_abi::VcpuId;
+use hypervisor_abi::sched::MAX_POLL_PORTS;
 use hypervisor_abi::sync::Ordering;
 use hypervisor_abi::sync::change_before_look;
 use lock_api::RawMutex;
@@ -13,9 +14,6 @@ use super::host::Host;
 use super::memory::GuestMemory;
 use super::vcpu::ANY_PORT;
 use super::vcpu::NOT_POLLING;
-
-/// The most ports one poll can name.
-pub const MAX_POLL_PORTS: usize = 128;
 
 /// How a poll began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

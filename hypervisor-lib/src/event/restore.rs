@@ -186,6 +186,7 @@ impl<L: RawMutex> Domain<L> {
                     taken.map_err(|reason| EventError::PirqRefused { pirq, reason })?;
                 }
                 self.pirqs.set_port(pirq, Some(saved.port));
+                self.pirq_bound(host, &structure, pirq);
                 saved.binding
             }
             Binding::Unbound { .. } | Binding::Interdomain { .. } | Binding::Ipi => saved.binding,

@@ -30,6 +30,11 @@ impl VirqHandlers {
         Self { hardware_domain, chosen: array::from_fn(|_| AtomicU16::new(NOBODY)) }
     }
 
+    /// The domain that drives the hardware.
+    pub const fn hardware_domain(&self) -> DomainId {
+        self.hardware_domain
+    }
+
     /// The domain that handles a virtual IRQ.
     pub fn get(&self, virq: Virq) -> DomainId {
         match self.chosen[virq.index()].load(Ordering::Acquire) {

@@ -27,6 +27,8 @@ use hypervisor_lib::fabric::DomainKind;
 use parking_lot::Mutex;
 use parking_lot::RawMutex;
 
+use crate::irqs::Irqs;
+
 /// Frames from here on are not memory.
 pub(crate) const END_GFN: u64 = 0x1000;
 /// The frame of every test domain's shared page.
@@ -36,12 +38,13 @@ pub(crate) type TestDomain = Domain<RawMutex>;
 
 /// What the tests set about the hypervisor, and what it wrote down.
 #[derive(Debug, Default)]
-struct Notes {
+pub(crate) struct Notes {
     actions: Vec<Action>,
     paused: BTreeSet<DomainId>,
     disabled_apics: BTreeSet<(DomainId, VcpuId)>,
     denied_pirqs: BTreeSet<u32>,
     busy_pirqs: BTreeSet<u32>,
+    pub(crate) irqs: Irqs,
 }
 
 #[derive(Debug)]
@@ -49,7 +52,7 @@ pub(crate) struct TestHost {
     pub(crate) memory: HeapMemory<RawMutex>,
     domains: BTreeMap<DomainId, TestDomain>,
     handlers: VirqHandlers,
-    notes: Mutex<Notes>,
+    pub(crate) notes: Mutex<Notes>,
     /// How many looks until the CPU is wanted elsewhere; 0 for never.
     pub(crate) preempt_after: AtomicU32,
 }

@@ -3,9 +3,12 @@
 
 mod guest;
 mod host;
+mod irqs;
 
 mod conformance;
 mod model;
+mod passed_through;
+mod physical_irqs;
 mod properties;
 mod regressions;
 mod saving;

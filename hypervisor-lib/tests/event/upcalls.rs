@@ -6,6 +6,7 @@ use hypervisor_abi::VcpuId;
 use hypervisor_abi::VcpuInfo64;
 use hypervisor_abi::Virq;
 use hypervisor_abi::hvm::CallbackVia;
+use hypervisor_abi::hvm::EvtchnUpcallVector;
 use hypervisor_abi::physdev::PirqEoiPage;
 use hypervisor_abi::sync::Ordering;
 use hypervisor_lib::event::Action;
@@ -18,11 +19,13 @@ use hypervisor_lib::event::EventAbi;
 use hypervisor_lib::event::EventError;
 use hypervisor_lib::event::GuestPlace;
 use hypervisor_lib::event::Level;
+use hypervisor_lib::event::Raised;
 use hypervisor_lib::event::ResetStep;
 use hypervisor_lib::event::Sharing;
 use hypervisor_lib::event::VcpuTime;
 use hypervisor_lib::event::WordSize;
 use hypervisor_lib::fabric::DomainKind;
+use zerocopy::FromBytes;
 
 use crate::guest::Guest;
 use crate::host::TestHost;
@@ -110,6 +113,55 @@ fn r30_an_upcall_while_the_local_apic_is_disabled_comes_when_it_is_enabled() {
     guest.consume(V0);
     host.enable_apic(1, 0);
     assert_eq!(host.take_actions(), [], "nothing is pending");
+}
+
+/// KVM's twin of the same: an upcall to a vCPU whose APIC is off, raised by a route, and by a send from another vCPU.
+#[test]
+fn r100_an_upcall_by_whichever_way_waits_for_the_local_apic_of_its_own_vcpu() {
+    let host = called_via(CallbackVia::Vector(0xf3));
+    let guest = Guest::new(&host, 1).use_fifo(1);
+    let ports = [V0, V1].map(|vcpu| {
+        guest.domain.set_upcall_vector(&host, vcpu, 0xd0).expect("a vCPU");
+        guest.domain.bind_ipi(&host, vcpu).expect("a port")
+    });
+    host.take_actions();
+    let inject = |vcpu| Action::InjectVector { domain: DomainId(1), vcpu, vector: 0xd0 };
+    host.disable_apic(1, 1);
+    for (round, raise) in [true, false].into_iter().enumerate() {
+        for port in ports {
+            if raise {
+                assert_eq!(guest.domain.raise(&host, port), Ok(Raised::Delivered), "round {round}");
+            } else {
+                guest.domain.send(&host, port).expect("an IPI port");
+            }
+        }
+        assert_eq!(host.take_actions(), [inject(V0)], "the other vCPU's APIC is on");
+        assert_eq!(guest.domain.callback_vector(&host, V1), None, "nor does it come by the domain's callback");
+        host.enable_apic(1, 1);
+        assert_eq!(host.take_actions(), [inject(V1)]);
+        assert_eq!([V0, V1].map(|vcpu| guest.consume(vcpu)), ports.map(|port| vec![port]));
+        host.disable_apic(1, 1);
+    }
+}
+
+/// QEMU's bugs when this call was new: the argument's vCPU, its vector, and an interrupt that was not a fixed, edge-triggered
+/// one of that vector.
+#[test]
+fn r98_the_vector_of_the_argument_is_injected_into_the_vcpu_of_the_argument() {
+    let host = called_via(CallbackVia::None);
+    let guest = Guest::new(&host, 1);
+    for (vcpu, vector) in [(1, 0x10), (0, 0xff), (1, 0xf3)] {
+        let bytes = [vcpu, 0, 0, 0, vector, 0xaa, 0xbb, 0xcc];
+        let argument = EvtchnUpcallVector::read_from_bytes(&bytes).expect("eight bytes");
+        let vcpu = VcpuId(argument.vcpu);
+        guest.domain.set_upcall_vector(&host, vcpu, argument.vector).expect("a vCPU");
+        let inject = Action::InjectVector { domain: DomainId(1), vcpu, vector };
+        assert_eq!(host.take_actions(), [inject]);
+        let ipi = guest.domain.bind_ipi(&host, vcpu).expect("a port");
+        guest.domain.send(&host, ipi).expect("an IPI port");
+        assert_eq!(host.take_actions(), [inject]);
+        guest.consume(vcpu);
+    }
 }
 
 #[test]

@@ -4,7 +4,10 @@
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::EoiMode;
+use carillon_machine::EventAbi;
 use carillon_machine::Fact;
+use carillon_machine::FifoPriority;
 use carillon_machine::Host;
 use carillon_machine::Machine;
 use carillon_machine::MachineConfig;
@@ -105,7 +108,15 @@ fn config(cpus: u32) -> MachineConfig {
             load: VcpuLoad::Idle,
         });
         let id = domain_id(domain);
-        DomainConfig { id, owner: Owner::Guest(id), name: String::new(), kind: DomainKind::Pv, vcpus: vcpus.collect() }
+        DomainConfig {
+            id,
+            owner: Owner::Guest(id),
+            name: String::new(),
+            kind: DomainKind::Pv,
+            event_abi: EventAbi::Fifo,
+            software_eoi: EoiMode::Early,
+            vcpus: vcpus.collect(),
+        }
     });
     let vectors: Vec<Vector> = layout.leasable(CpuId::BOOT).iter().collect();
     let sources = (0..vcpus * PORTS_PER_VCPU).map(|port| {
@@ -118,7 +129,11 @@ fn config(cpus: u32) -> MachineConfig {
             kind: SourceKind::EdgeMaskable,
             vector: Some(vectors[(vcpu / cpus * PORTS_PER_VCPU + port % PORTS_PER_VCPU) as usize]),
             target: CpuId(vcpu % cpus),
-            path: Path::EventChannel { to: VcpuRef { domain, vcpu: vcpu % VCPUS_PER_DOMAIN }, handler: Span(2000) },
+            path: Path::EventChannel {
+                to: VcpuRef { domain, vcpu: vcpu % VCPUS_PER_DOMAIN },
+                handler: Span(2000),
+                priority: FifoPriority::DEFAULT,
+            },
         }
     });
     MachineConfig {

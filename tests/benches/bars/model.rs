@@ -4,7 +4,10 @@
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::EoiMode;
+use carillon_machine::EventAbi;
 use carillon_machine::Fact;
+use carillon_machine::FifoPriority;
 use carillon_machine::Host;
 use carillon_machine::Machine;
 use carillon_machine::MachineConfig;
@@ -159,7 +162,15 @@ const HARDWARE: DomainId = DomainId(2);
 fn domain(id: DomainId, kind: DomainKind) -> DomainConfig {
     let vcpu = |cpu| VcpuConfig { affinity: CpuSet::single(cpu), start: cpu, load: VcpuLoad::Idle };
     let vcpus = (0..CPUS).map(|cpu| vcpu(CpuId(cpu))).collect();
-    DomainConfig { id, owner: Owner::Guest(id), name: String::new(), kind, vcpus }
+    DomainConfig {
+        id,
+        owner: Owner::Guest(id),
+        name: String::new(),
+        kind,
+        event_abi: EventAbi::Fifo,
+        software_eoi: EoiMode::Early,
+        vcpus,
+    }
 }
 
 /// By turns: an edge and a level on an event channel, a remapped edge, and one of the hypervisor's own on which others nest.
@@ -169,8 +180,16 @@ fn source(number: u32, vectors: &[Vector]) -> SourceConfig {
     let to = |domain| VcpuRef { domain, vcpu: cpu };
     let handler = Span(2000);
     let (owner, kind, path) = match turn % 4 {
-        0 => (PARAVIRTUAL, SourceKind::EdgeMaskable, Path::EventChannel { to: to(PARAVIRTUAL), handler }),
-        1 => (PARAVIRTUAL, SourceKind::Level, Path::EventChannel { to: to(PARAVIRTUAL), handler }),
+        0 => (
+            PARAVIRTUAL,
+            SourceKind::EdgeMaskable,
+            Path::EventChannel { to: to(PARAVIRTUAL), handler, priority: FifoPriority::DEFAULT },
+        ),
+        1 => (
+            PARAVIRTUAL,
+            SourceKind::Level,
+            Path::EventChannel { to: to(PARAVIRTUAL), handler, priority: FifoPriority::DEFAULT },
+        ),
         2 => {
             let path = Path::Remapped { to: to(HARDWARE), guest_vector: vector, handler };
             (HARDWARE, SourceKind::EdgeMaskable, path)

@@ -14,6 +14,8 @@ use hypervisor_lib::event::Domain;
 use hypervisor_lib::event::EoiUnmask;
 use hypervisor_lib::event::EventError;
 use hypervisor_lib::event::GuestPlace;
+use hypervisor_lib::event::PhysdevCall;
+use hypervisor_lib::event::PirqError;
 use lock_api::RawMutex;
 use zerocopy::FromBytes;
 use zerocopy::Immutable;
@@ -40,16 +42,13 @@ impl<'w, M: View, L: RawMutex> Door<'w, M, L> {
 }
 
 /// Reads an argument, runs the call, and writes the argument back. An argument that is too short is a fault.
-fn with<A: FromBytes + IntoBytes + Immutable>(
-    bytes: &mut [u8],
-    call: impl FnOnce(&mut A) -> Result<(), EventError>,
-) -> i64 {
+fn with<A: FromBytes + IntoBytes + Immutable>(bytes: &mut [u8], call: impl FnOnce(&mut A) -> Result<(), Errno>) -> i64 {
     let Ok((mut argument, _)) = A::read_from_prefix(bytes) else { return Errno::BadAddress.hypercall_result() };
     let result = call(&mut argument);
     if argument.write_to_prefix(bytes).is_err() {
         return Errno::BadAddress.hypercall_result();
     }
-    result.map_or_else(|error| error.errno().hypercall_result(), |()| 0)
+    result.map_or_else(Errno::hypercall_result, |()| 0)
 }
 
 impl<M: View, L: RawMutex> Hypercalls for Door<'_, M, L> {
@@ -64,7 +63,7 @@ impl<M: View, L: RawMutex> Hypercalls for Door<'_, M, L> {
         }
         with(argument, |a: &mut RegisterVcpuInfo| {
             let place = GuestPlace { gfn: a.gfn, offset: a.offset };
-            self.domain().register_vcpu_info(self.world, vcpu, place)
+            self.domain().register_vcpu_info(self.world, vcpu, place).map_err(EventError::errno)
         })
     }
 
@@ -72,7 +71,7 @@ impl<M: View, L: RawMutex> Hypercalls for Door<'_, M, L> {
         let (domain, world) = (self.domain(), self.world);
         match op {
             hvm::HVMOP_SET_EVTCHN_UPCALL_VECTOR => with(argument, |a: &mut hvm::EvtchnUpcallVector| {
-                domain.set_upcall_vector(world, VcpuId(a.vcpu), a.vector)
+                domain.set_upcall_vector(world, VcpuId(a.vcpu), a.vector).map_err(EventError::errno)
             }),
             hvm::HVMOP_SET_PARAM => {
                 let Ok((param, _)) = hvm::HvmParam::read_from_prefix(argument) else {
@@ -80,9 +79,10 @@ impl<M: View, L: RawMutex> Hypercalls for Door<'_, M, L> {
                 };
                 let via = CallbackVia::from_param(param.value);
                 match via {
-                    Ok(via) if param.index == hvm::HVM_PARAM_CALLBACK_IRQ => {
-                        with(argument, |_: &mut hvm::HvmParam| domain.set_callback_via(world, via, domain.word_size()))
-                    }
+                    Ok(via) if param.index == hvm::HVM_PARAM_CALLBACK_IRQ => with(argument, |_: &mut hvm::HvmParam| {
+                        let set = domain.set_callback_via(world, via, domain.word_size());
+                        set.map_err(EventError::errno)
+                    }),
                     _ => Errno::Invalid.hypercall_result(),
                 }
             }
@@ -92,15 +92,29 @@ impl<M: View, L: RawMutex> Hypercalls for Door<'_, M, L> {
 
     fn physdev_op(&self, op: u32, argument: &mut [u8]) -> i64 {
         let (domain, world) = (self.domain(), self.world);
-        let unmask = match op {
-            physdev::PHYSDEVOP_EOI => {
-                return with(argument, |a: &mut physdev::PirqEoi| domain.pirq_eoi(world, a.irq));
-            }
-            physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V1 => EoiUnmask::Automatic,
-            physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V2 => EoiUnmask::Manual,
-            _ => return Errno::NotImplemented.hypercall_result(),
-        };
-        with(argument, |a: &mut physdev::PirqEoiGmfn| domain.register_pirq_eoi_page(world, a.gmfn, unmask))
+        /// Carries out the operation of one argument structure.
+        macro_rules! call {
+            ($name:ident $(, $more:expr)?) => {
+                with(argument, |argument| {
+                    let mut call = PhysdevCall::$name(*argument $(, $more)?);
+                    let result = domain.physdev_op(world, &mut call);
+                    if let PhysdevCall::$name(filled, ..) = call {
+                        *argument = filled;
+                    }
+                    result.map_err(PirqError::errno)
+                })
+            };
+        }
+        match op {
+            physdev::PHYSDEVOP_IRQ_STATUS_QUERY => call!(IrqStatusQuery),
+            physdev::PHYSDEVOP_EOI => call!(Eoi),
+            physdev::PHYSDEVOP_MAP_PIRQ => call!(MapPirq),
+            physdev::PHYSDEVOP_UNMAP_PIRQ => call!(UnmapPirq),
+            physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V1 => call!(PirqEoiGmfn, EoiUnmask::Automatic),
+            physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V2 => call!(PirqEoiGmfn, EoiUnmask::Manual),
+            physdev::PHYSDEVOP_GET_FREE_PIRQ => call!(GetFreePirq),
+            _ => Errno::NotImplemented.hypercall_result(),
+        }
     }
 
     fn xen_version(&self, _: u32, _: &mut [u8]) -> i64 {

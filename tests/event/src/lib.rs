@@ -8,6 +8,7 @@ mod counted_lock;
 mod door;
 #[cfg(not(any(loom, shuttle)))]
 pub mod hostile;
+mod interrupts;
 mod kernel;
 #[cfg(not(any(loom, shuttle)))]
 mod overlaid_memory;

@@ -91,6 +91,7 @@ impl Comparison {
         self.show_sources(page);
         self.show_waiting(page);
         self.show_exits(page);
+        self.show_event_channels(page);
         self.show_retention(page);
         self.show_scheduling(page);
         if !self.expect.is_empty() {
@@ -246,6 +247,38 @@ impl Comparison {
             [cause.into()].into_iter().chain(times.into_iter().map(|times| format::count(times).into())).collect()
         };
         page.table(&head, causes.into_iter().map(row).collect());
+    }
+
+    fn show_event_channels(&self, page: &mut Page) {
+        let mut rows = Vec::new();
+        let mut put_off = 0;
+        for run in &self.runs {
+            let mut domains: Vec<_> = run.event_channels.iter().filter(|domain| domain.sent > 0).collect();
+            domains.sort_by_key(|domain| (domain.domain != Owner::Dom0.to_string(), std::cmp::Reverse(domain.sent)));
+            for domain in domains.into_iter().take(SHOWN / self.runs.len().max(1) + 1) {
+                put_off += domain.delayed;
+                let counts = [domain.sent, domain.coalesced, domain.upcalls, domain.kicks, domain.delayed];
+                let names = [self.name(run), domain.domain.clone(), domain.abi.clone()];
+                let counts = counts.into_iter().map(format::count);
+                rows.push(names.into_iter().chain(counts).map(Piece::from).collect());
+            }
+        }
+        if !rows.is_empty() {
+            page.heading("Event channels");
+            let mut head = vec!["run", "domain", "ABI", "sent", "merged", "upcalls", "kicks"];
+            match put_off {
+                0 => rows.iter_mut().for_each(|row: &mut Vec<Piece>| row.truncate(head.len())),
+                _ => head.push("put off"),
+            }
+            page.table(&head, rows);
+            page.line(Tone::Faint, "  kicks: the hypervisor calls a vCPU once for each time its first event comes");
+            if put_off > 0 {
+                page.line(
+                    Tone::Faint,
+                    "  put off: events a guest took for part of a storm, and kept masked after its handler",
+                );
+            }
+        }
     }
 
     fn show_retention(&self, page: &mut Page) {

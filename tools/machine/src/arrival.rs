@@ -12,12 +12,15 @@ use crate::Span;
 use crate::delivery::Arrival;
 use crate::delivery::Notice;
 use crate::delivery::Outcome;
+use crate::events::Channel;
+use crate::events::Sent;
 use crate::irq::MaskReason;
 use crate::irq::Side;
 use crate::lapic::Acceptance;
 use crate::out::Out;
 use crate::pcpu::Mode;
 use crate::source::Link;
+use crate::source::Route;
 use crate::timer::Alarm;
 use crate::timer::Ipi;
 use crate::trigger::Signal;
@@ -89,12 +92,10 @@ impl Machine {
     /// Makes an interrupt wait at its vCPU and tells it. `from` is the CPU whose host code does it; none for a device.
     pub(crate) fn deliver<H: Host>(&mut self, from: Option<CpuId>, source: SourceIndex, out: &mut Out<'_, H>) {
         let entry = &self.sources[source.0 as usize];
-        let (Some(delivery), Some(vcpu)) = (entry.route.delivery(), entry.vcpu.get()) else {
-            return;
-        };
-        let outcome = delivery.post(Arrival {
-            source,
-            sources: &mut self.sources,
+        let Some(vcpu) = entry.vcpu.get() else { return };
+        let outcome = entry.route.post(Arrival {
+            entry,
+            events: &mut self.events,
             vcpu: &mut self.vcpus[vcpu as usize],
             vendor: self.vendor,
         });
@@ -104,7 +105,7 @@ impl Machine {
         }
     }
 
-    fn notify<H: Host>(
+    pub(crate) fn notify<H: Host>(
         &mut self,
         from: Option<CpuId>,
         vcpu: VcpuIndex,
@@ -162,15 +163,34 @@ impl Machine {
         }
     }
 
-    /// The guest masks or unmasks the pin of a level-triggered source in its virtual IO-APIC. Sources of other kinds and
-    /// paths have no such pin; for them nothing happens.
+    /// The guest masks or unmasks a source: the port of an event, or the pin of a level-triggered source in its virtual
+    /// IO-APIC. It happens at once and costs nothing. Other sources have neither; for them nothing happens.
     pub fn set_guest_mask(&mut self, now: crate::Time, source: SourceIndex, mask: GuestMask, host: &mut impl Host) {
         let Some(entry) = self.sources.get_mut(source.0 as usize) else {
             return;
         };
+        if let (Route::EventChannel, Some(vcpu)) = (entry.route, entry.vcpu.get()) {
+            let channel = entry.channel;
+            return self.set_port_mask(VcpuIndex(vcpu), (source, channel), mask, &mut Out::new(now, host));
+        }
         entry.is_guest_masked = mask == GuestMask::Masked;
         if mask == GuestMask::Unmasked && core::mem::take(&mut entry.is_held) {
             self.deliver(None, source, &mut Out::new(now, host));
+        }
+    }
+
+    fn set_port_mask<H: Host>(
+        &mut self,
+        vcpu: VcpuIndex,
+        (source, channel): (SourceIndex, Channel),
+        mask: GuestMask,
+        out: &mut Out<'_, H>,
+    ) {
+        let entry = &self.vcpus[vcpu.index()];
+        if let Some(own) = entry.events
+            && self.events.set_mask(own, channel, mask) == Sent::Kicks
+        {
+            self.notify(None, vcpu, entry.residency.notice_of_event(), source, out);
         }
     }
 

@@ -19,6 +19,8 @@ use crate::SourceConfig;
 use crate::SourceIndex;
 use crate::Span;
 use crate::VcpuRef;
+use crate::events::Connection;
+use crate::events::Events;
 use crate::irq::Irq;
 use crate::irq::Masks;
 use crate::irq::Service;
@@ -30,7 +32,6 @@ use crate::sched::Scheduler;
 use crate::source::Link;
 use crate::source::Route;
 use crate::source::Source;
-use crate::source::SourceQueue;
 use crate::storm::StormGuard;
 use crate::trigger::Msi;
 use crate::trigger::Pin;
@@ -51,17 +52,20 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
     crate::consistency::check(config)?;
     let mut vcpu_of = BTreeMap::new();
     let vcpus = vcpus(config, &mut vcpu_of);
+    let (events, connections) = Events::new(config)?;
+    let irqs = config.sources.iter().filter(|source| source.vector.is_some()).count();
     let mut machine = Machine {
         vendor: config.vendor,
         costs: config.costs.clone(),
         cpus: vec![Cpu::new(); config.cpus as usize],
         vcpus,
         sources: Vec::with_capacity(config.sources.len()),
-        irqs: Vec::new(),
+        irqs: Vec::with_capacity(irqs),
+        events,
         slots: vec![Link::NONE; config.cpus as usize * 256],
         special: special(config)?,
         scheduler: Scheduler::new(&config.scheduler, config.cpus),
-        arbiter: Arbiter::new(config)?,
+        arbiter: Arbiter::new(config, irqs)?,
         throttled: Vec::new(),
     };
     let mut irq_of = BTreeMap::new();
@@ -73,7 +77,20 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
         vcpu.vectors.shrink_to_fit();
     }
     machine.irqs.shrink_to_fit();
+    connect(&mut machine, connections);
     Ok(machine)
+}
+
+/// Tells sources their channels, and vCPUs where they take events.
+fn connect(machine: &mut Machine, connections: Vec<Connection>) {
+    for Connection { source, guest, channel } in connections {
+        let source = &mut machine.sources[source.0 as usize];
+        source.channel = channel;
+        if let Some(vcpu) = source.vcpu.get() {
+            let vcpu = &mut machine.vcpus[vcpu as usize];
+            vcpu.events = Some(guest.vcpu(vcpu.name.vcpu));
+        }
+    }
 }
 
 fn special(config: &MachineConfig) -> Result<Special, ConfigError> {
@@ -112,7 +129,8 @@ fn vcpus(config: &MachineConfig, vcpu_of: &mut BTreeMap<(u16, u32), VcpuIndex>) 
                 left: Span(0),
                 load: vcpu.load,
                 load_left: Span(0),
-                events: SourceQueue::EMPTY,
+                events: None,
+                is_in_upcall: false,
                 apic: VirtualApic::new(),
                 descriptor: PostedDescriptor::new(),
                 vectors: Vec::new(),

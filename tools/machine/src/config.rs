@@ -3,6 +3,10 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use guest_shim::EoiMode;
+use hypervisor_abi::event::FIFO_CHANNELS;
+use hypervisor_abi::event::FifoPriority;
+use hypervisor_abi::shared_info::TWO_LEVEL_CHANNELS_64;
 use vector_allocator::CpuId;
 use vector_allocator::CpuSet;
 use vector_allocator::DestinationModel;
@@ -82,6 +86,10 @@ pub struct DomainConfig {
     pub name: String,
     /// How it is virtualized.
     pub kind: DomainKind,
+    /// How it and the hypervisor share what is pending.
+    pub event_abi: EventAbi,
+    /// When the events end that software sends it. Those of physical interrupts end early.
+    pub software_eoi: EoiMode,
     /// Its vCPUs.
     pub vcpus: Vec<VcpuConfig>,
 }
@@ -93,6 +101,27 @@ pub enum DomainKind {
     Pv,
     /// Hardware-assisted (HVM and PVH).
     Hvm,
+}
+
+/// A domain's event-channel ABI.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EventAbi {
+    /// Event words and 16 queues a vCPU, by priority.
+    #[default]
+    Fifo,
+    /// Two bitmaps, of a 64-bit guest; no priorities.
+    TwoLevel,
+}
+
+impl EventAbi {
+    /// How many ports a domain can use.
+    #[must_use]
+    pub const fn ports(self) -> u32 {
+        match self {
+            Self::Fifo => FIFO_CHANNELS - 1,
+            Self::TwoLevel => TWO_LEVEL_CHANNELS_64 - 1,
+        }
+    }
 }
 
 /// A virtual CPU.
@@ -166,6 +195,8 @@ pub enum Path {
         to: VcpuRef,
         /// How long the guest's handler takes, to its EOI.
         handler: Span,
+        /// Before and after which other events it is taken; the default where the domain's ABI has no priorities.
+        priority: FifoPriority,
     },
     /// The host takes it and injects a guest vector.
     Remapped {

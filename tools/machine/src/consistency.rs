@@ -1,5 +1,6 @@
 //! Whether a configuration can be a machine at all.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -14,6 +15,9 @@ use vector_allocator::Vector;
 
 use crate::DomainConfig;
 use crate::DomainKind;
+use crate::EventAbi;
+use crate::EventFault;
+use crate::FifoPriority;
 use crate::MachineConfig;
 use crate::Path;
 use crate::Scheduler;
@@ -145,6 +149,31 @@ pub enum ConfigError {
         /// The domain.
         domain: DomainId,
     },
+    /// A domain has more events than its ABI has ports.
+    #[error("{domain} needs {ports} event ports, and its ABI has {limit}")]
+    EventPorts {
+        /// The domain.
+        domain: DomainId,
+        /// How many it needs.
+        ports: u32,
+        /// How many there can be.
+        limit: u32,
+    },
+    /// More software events than one backend has ports for.
+    #[error("{0} software events: the backend that sends them has at most {limit} ports", limit = EventAbi::Fifo.ports())]
+    SoftwareEvents(u32),
+    /// More domains than there are numbers for.
+    #[error("{0} domains have event channels: there are numbers for 32751")]
+    TooManyEventDomains(usize),
+    /// Event channels cannot be set up: a domain's, or the backend's.
+    #[error("event channels of {} cannot be set up", domain.map_or(Owner::System, Owner::Guest))]
+    Events {
+        /// Whose.
+        domain: Option<DomainId>,
+        /// Why not.
+        #[source]
+        fault: Box<EventFault>,
+    },
     /// The CPUs cannot be addressed as the model says.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -174,6 +203,12 @@ pub enum PathFault {
     /// Guest vectors need hardware virtualization.
     #[error("a remapped or posted path leads into a paravirtual domain, which has no guest vectors")]
     PvHasNoVectors,
+    /// The 2-level ABI has no priorities.
+    #[error("its domain uses 2-level event channels, which have no priorities")]
+    NoPriorities,
+    /// Event channels know only so many vCPUs.
+    #[error("event channels reach vCPUs 0 to 4095 of a domain")]
+    EventVcpu,
     /// Notification vectors are the machine's own.
     #[error("notification vectors are the machine's own, no source holds one")]
     Notification,
@@ -295,6 +330,12 @@ fn check_handler(config: &MachineConfig, source: &SourceConfig) -> Result<(), Co
             let vectored = matches!(source.path, Path::Remapped { .. } | Path::Posted { .. });
             if vectored && domain.kind == DomainKind::Pv {
                 return Err(ConfigError::Path { source_id, reason: PathFault::PvHasNoVectors });
+            }
+            if let Path::EventChannel { priority, .. } = source.path
+                && priority != FifoPriority::DEFAULT
+                && domain.event_abi == EventAbi::TwoLevel
+            {
+                return Err(ConfigError::Path { source_id, reason: PathFault::NoPriorities });
             }
             domain.owner
         }

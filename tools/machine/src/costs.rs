@@ -37,9 +37,12 @@ costs! {
     ContextSwitch "context_switch" 2000 "a VM switch, 10534 cycles at 2.4 GHz (Dall et al., ISCA 2016), is two switches with I/O between";
     /// From a guest's upcall entry to its handler: the scan of the pending words or the queue.
     Upcall "upcall" 400 "estimate: IRET frame, two-level scan or FIFO dequeue, Linux generic IRQ entry";
+    /// From the end of one event's handler to the next one's in the same upcall.
+    NextEvent "next_event" 150 "estimate: two-level scan or FIFO dequeue, Linux generic IRQ entry";
     /// From a guest's IDT gate to its handler.
     IdtDelivery "idt_delivery" 200 "estimate: IDT delivery and Linux generic IRQ entry, about 500 cycles";
-    /// The hypercall that tells the host of a paravirtual guest's EOI (`PHYSDEVOP_eoi`).
+    /// The hypercall that tells the host of a guest's EOI (`PHYSDEVOP_eoi`), or has it look for an event that came to a
+    /// masked port (`EVTCHNOP_unmask`).
     EoiHypercall "eoi_hypercall" 512 "a Xen hypercall, 1228 cycles at 2.4 GHz (Dall et al., ISCA 2016)";
     /// An exit for the EOI of a vector in the EOI-exit bitmap, to the host's own EOI.
     EoiExit "eoi_exit" 722 "an emulated APIC access on Xen, 1734 cycles at 2.4 GHz (Dall et al., ISCA 2016)";

@@ -198,6 +198,11 @@ impl Machine {
     /// A domain's EOI reaches the host, which passes it on whatever the guest's own mask says.
     fn guest_eoi<H: Host>(&mut self, cpu: CpuId, source: SourceIndex, out: &mut Out<'_, H>) {
         let entry = &mut self.sources[source.0 as usize];
+        if let (Route::EventChannel, Some(vcpu)) = (entry.route, entry.vcpu.get())
+            && let Some(own) = self.vcpus[vcpu as usize].events
+        {
+            self.events.end(own, entry.channel);
+        }
         let (Some(irq), true) = (entry.irq.get(), core::mem::take(&mut entry.owes_eoi)) else {
             return;
         };

@@ -12,10 +12,14 @@ use crate::Host;
 use crate::Machine;
 use crate::SourceIndex;
 use crate::Span;
+use crate::Time;
 use crate::VcpuLoad;
 use crate::boundary::Boundary;
 use crate::boundary::Event;
 use crate::boundary::InterruptFlag;
+use crate::events::Ending;
+use crate::events::EventVcpu;
+use crate::events::Sent;
 use crate::execution::Next;
 use crate::lapic::Acknowledged;
 use crate::out::Out;
@@ -41,6 +45,7 @@ impl Vcpu {
     /// Guests' handlers run behind interrupt gates, as Linux's do.
     const fn interrupt_flag(&self) -> InterruptFlag {
         match self.activity {
+            Activity::Load if self.is_in_upcall => InterruptFlag::Clear,
             Activity::Load => InterruptFlag::Set,
             Activity::Entry(_) | Activity::Handler(_) => InterruptFlag::Clear,
         }
@@ -124,16 +129,15 @@ impl Machine {
             Event::Delivered(vector) => {
                 self.pause(cpu, out.now);
                 if let Some(source) = self.vcpus[current.index()].source_of(vector) {
-                    self.begin_entry(current, source);
+                    self.begin_entry(current, source, Cost::IdtDelivery);
                 }
             }
         }
         Next::Look
     }
 
-    fn begin_entry(&mut self, vcpu: VcpuIndex, source: SourceIndex) {
-        let cost =
-            self.sources[source.0 as usize].route.delivery().map_or(Span(0), |path| self.costs.get(path.entry()));
+    fn begin_entry(&mut self, vcpu: VcpuIndex, source: SourceIndex, cost: Cost) {
+        let cost = self.costs.get(cost);
         let vcpu = &mut self.vcpus[vcpu.index()];
         vcpu.activity = Activity::Entry(source);
         vcpu.left = cost;
@@ -145,9 +149,8 @@ impl Machine {
         if self.cpus[cpu.index()].clock != Clock::Stopped || vcpu.activity != Activity::Load {
             return Next::Run;
         }
-        if let Some(source) = vcpu.events.pop(&mut self.sources) {
-            self.begin_entry(current, source);
-            return Next::Run;
+        if let (Some(own), true) = (vcpu.events, vcpu.has_events(&self.events)) {
+            return self.go_on_in_upcall(current, own, out.now);
         }
         if vcpu.load == VcpuLoad::Busy || vcpu.load_left.0 > 0 {
             return Next::Run;
@@ -155,6 +158,27 @@ impl Machine {
         self.exit(cpu, ExitCause::Halt, out);
         self.push(cpu, Work::Block, self.costs.get(Cost::Block), Gate::Open, None, out);
         Next::Look
+    }
+
+    /// One turn of a vCPU's upcall loop. Between the turns interrupts stay off.
+    fn go_on_in_upcall(&mut self, current: VcpuIndex, own: EventVcpu, now: Time) -> Next {
+        let vcpu = &mut self.vcpus[current.index()];
+        let cost = if core::mem::replace(&mut vcpu.is_in_upcall, true) {
+            Cost::NextEvent
+        } else {
+            self.events.enter(own);
+            Cost::Upcall
+        };
+        match self.events.take(own, now) {
+            Some(source) => {
+                self.begin_entry(current, source, cost);
+                Next::Run
+            }
+            None => {
+                vcpu.is_in_upcall = false;
+                Next::Look
+            }
+        }
     }
 
     /// What the guest did is over.
@@ -182,22 +206,51 @@ impl Machine {
     /// The guest's handler returns, and ends its interrupt.
     fn handled<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, source: SourceIndex, out: &mut Out<'_, H>) {
         self.complete(source, out);
-        let entry = &self.sources[source.0 as usize];
-        let vectored = entry.route != Route::EventChannel;
-        let owed = entry.irq.get().is_some_and(|irq| self.irqs[irq as usize].ack != AckType::None);
-        let eoi = entry.route.delivery().map(|path| self.costs.get(path.eoi()));
         let vcpu = &mut self.vcpus[current.index()];
         vcpu.activity = Activity::Load;
-        if vectored {
-            vcpu.apic.eoi();
+        match (self.sources[source.0 as usize].route, vcpu.events) {
+            (Route::EventChannel, Some(own)) => self.end_event(cpu, own, source, out),
+            _ => self.end_vector(cpu, current, source, out),
         }
-        let window = vectored && !vcpu.events.is_empty();
-        if let (true, Some(cost)) = (owed, eoi) {
+    }
+
+    fn end_event<H: Host>(&mut self, cpu: CpuId, own: EventVcpu, source: SourceIndex, out: &mut Out<'_, H>) {
+        let work = match self.events.finish(own, self.sources[source.0 as usize].channel, out.now) {
+            Ending::Unseen => return,
+            Ending::Owed => Work::GuestEoi { source },
+            Ending::Asked => Work::Acknowledge,
+            Ending::Delayed(until) => {
+                out.observe(Fact::EoiDelayed { source, until });
+                return out.at(until, Alarm::DelayedEoi { source: source.0 });
+            }
+        };
+        self.exit(cpu, ExitCause::Eoi, out);
+        self.push(cpu, work, self.costs.get(Cost::EoiHypercall), Gate::Open, None, out);
+    }
+
+    fn end_vector<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, source: SourceIndex, out: &mut Out<'_, H>) {
+        let entry = &self.sources[source.0 as usize];
+        let is_owed = entry.irq.get().is_some_and(|irq| self.irqs[irq as usize].ack != AckType::None);
+        let vcpu = &mut self.vcpus[current.index()];
+        vcpu.apic.eoi();
+        let has_events = vcpu.has_events(&self.events);
+        if is_owed {
             self.exit(cpu, ExitCause::Eoi, out);
-            self.push(cpu, Work::GuestEoi { source }, cost, Gate::Open, None, out);
-        } else if window {
+            self.push(cpu, Work::GuestEoi { source }, self.costs.get(Cost::EoiExit), Gate::Open, None, out);
+        } else if has_events {
             self.exit(cpu, ExitCause::InterruptWindow, out);
             self.push(cpu, Work::Window, self.costs.get(Cost::WindowExit), Gate::Open, None, out);
+        }
+    }
+
+    /// A guest's timer goes off, and it ends the events it has put off until now. What its timer costs is not counted.
+    pub(crate) fn end_delayed<H: Host>(&mut self, source: SourceIndex, out: &mut Out<'_, H>) {
+        let Some(vcpu) = self.sources.get(source.0 as usize).and_then(|entry| entry.vcpu.get()) else { return };
+        let entry = &self.vcpus[vcpu as usize];
+        if let Some(own) = entry.events
+            && self.events.end_delayed(own, out.now) == Sent::Kicks
+        {
+            self.notify(None, VcpuIndex(vcpu), entry.residency.notice_of_event(), source, out);
         }
     }
 }

@@ -66,6 +66,13 @@ pub enum Fact {
         /// Which.
         source: SourceIndex,
     },
+    /// Its guest takes it for part of a storm: it keeps the port masked, and ends the event then.
+    EoiDelayed {
+        /// Which.
+        source: SourceIndex,
+        /// When.
+        until: Time,
+    },
     /// A guest's source keeps the in-service bit after the host's handler has returned.
     RetentionBegan {
         /// Which.

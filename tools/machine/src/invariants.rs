@@ -10,6 +10,7 @@ use crate::irq::Service;
 use crate::pcpu::Clock;
 use crate::pcpu::Cpu;
 use crate::pcpu::Work;
+use crate::source::Route;
 use crate::vcpu::Residency;
 
 /// The machine is in a state it must never be in: a fault of this crate.
@@ -108,7 +109,7 @@ impl Machine {
             let expected = u32::from(vcpu.residency != Residency::Blocked);
             hold(places[index] == expected, "in no place or in two: vCPU", index)?;
             if vcpu.residency == Residency::Blocked {
-                let waits = vcpu.has_interrupts() && !vcpu.is_on_wake_list;
+                let waits = vcpu.has_interrupts(&self.events) && !vcpu.is_on_wake_list;
                 hold(!waits, "blocked although an interrupt waits: vCPU", index)?;
             }
         }
@@ -133,8 +134,16 @@ impl Machine {
 
     fn check_sources(&self) -> Result<(), Broken> {
         let queued = self.sources.iter().filter(|source| source.is_queued).count();
-        let events: usize = self.vcpus.iter().map(|vcpu| vcpu.events.count(&self.sources)).sum();
         let assists: usize = self.cpus.iter().map(|cpu| cpu.assists.count(&self.sources)).sum();
-        hold(queued == events + assists, "queues and sources disagree", queued)
+        hold(queued == assists, "queues and sources disagree", queued)?;
+        for (index, source) in self.sources.iter().enumerate() {
+            let vcpu = source.vcpu.get().map(|vcpu| &self.vcpus[vcpu as usize]);
+            let Some((vcpu, own)) = vcpu.and_then(|vcpu| Some((vcpu, vcpu.events?))) else { continue };
+            let is_lost = source.route == Route::EventChannel
+                && self.events.is_deliverable(own, source.channel)
+                && !vcpu.has_events(&self.events);
+            hold(!is_lost, "its event waits and its vCPU is not called: source", index)?;
+        }
+        hold(self.events.dropped() == 0, "events were given up", self.events.dropped() as usize)
     }
 }

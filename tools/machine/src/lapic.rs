@@ -65,7 +65,16 @@ impl Lapic {
     }
 
     /// The processor acknowledges: the dispatchable vector goes into service.
+    #[inline]
     pub const fn acknowledge(&mut self) -> Acknowledged {
+        // A look at every boundary, and mostly nothing waits.
+        if self.irr.is_empty() {
+            return Acknowledged::Spurious;
+        }
+        self.acknowledge_waiting()
+    }
+
+    const fn acknowledge_waiting(&mut self) -> Acknowledged {
         match self.dispatchable() {
             Some(vector) => {
                 self.irr.remove(vector);

@@ -14,6 +14,8 @@ use crate::SourceIndex;
 use crate::Time;
 use crate::Timer;
 use crate::Vendor;
+use crate::events::EventDomain;
+use crate::events::Events;
 use crate::irq::Irq;
 use crate::out::Out;
 use crate::pcpu::Cpu;
@@ -38,6 +40,7 @@ pub struct Machine {
     pub(crate) vcpus: Vec<Vcpu>,
     pub(crate) sources: Vec<Source>,
     pub(crate) irqs: Vec<Irq>,
+    pub(crate) events: Events,
     /// The interrupt behind each vector of each CPU, 256 to a CPU (Xen: `vector_irq`).
     pub(crate) slots: Vec<Link>,
     pub(crate) special: Special,
@@ -110,6 +113,7 @@ impl Machine {
             Alarm::Resend { irq } => self.resend(irq, out),
             Alarm::Unthrottle => self.unthrottle(out),
             Alarm::Slice { cpu, generation } => self.slice_over(CpuId(cpu), generation, out),
+            Alarm::DelayedEoi { source } => self.end_delayed(SourceIndex(source), out),
             Alarm::LoadWake { vcpu } => self.load_wakes(crate::vcpu::VcpuIndex(vcpu), out),
         }
     }
@@ -125,6 +129,11 @@ impl Machine {
     pub fn placement(&self, source: SourceIndex) -> Option<(CpuId, Vector)> {
         let irq = &self.irqs[self.sources.get(source.0 as usize)?.irq.get()? as usize];
         Some((irq.cpu, irq.vector))
+    }
+
+    /// What each domain's events came to so far; domains without event channels are not there.
+    pub fn event_domains(&self) -> impl Iterator<Item = EventDomain> + '_ {
+        self.events.domains()
     }
 
     /// The interrupt that holds `vector` on `cpu`.

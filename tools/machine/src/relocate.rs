@@ -85,11 +85,12 @@ struct Tenant {
 }
 
 impl Arbiter {
-    pub(crate) fn new(config: &MachineConfig) -> Result<Self, HostError> {
+    /// The arbiter of a machine with at most so many interrupts.
+    pub(crate) fn new(config: &MachineConfig, irqs: usize) -> Result<Self, HostError> {
         let online = CpuSet::first_n(config.cpus);
         let (layout, model) = (config.layout.clone(), config.model);
         let vectors = VectorAllocator::new(layout, model, config.cpus, &online, config.policy, config.ioapic_ack)?;
-        Ok(Self { vectors, model, tenants: Vec::new() })
+        Ok(Self { vectors, model, tenants: Vec::with_capacity(irqs) })
     }
 
     /// The CPUs on which a vector sent to `cpu` is taken.
@@ -216,10 +217,14 @@ impl Machine {
 
     /// Frees the vector of a move before, once no CPU has it waiting or in service. Nothing new can come on it: sources
     /// send under the new vector since the move.
+    #[inline]
     fn drain(&mut self, irq: u32) {
-        let Some(old) = self.irqs[irq as usize].old else {
-            return;
-        };
+        if let Some(old) = self.irqs[irq as usize].old {
+            self.drain_old(irq, old);
+        }
+    }
+
+    fn drain_old(&mut self, irq: u32, old: OldSlot) {
         let holders = self.arbiter.holders(old.cpu);
         let live = |cpu: CpuId| {
             let lapic = &self.cpus[cpu.index()].lapic;

@@ -4,6 +4,7 @@ use vector_allocator::Vector;
 
 use crate::SourceIndex;
 use crate::Span;
+use crate::events::Channel;
 
 /// A table index, or none: four bytes where an `Option` would take eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +34,14 @@ pub(crate) struct Source {
     pub(crate) irq: Link,
     /// The next in the queue it waits in.
     next: Link,
+    /// Its port and who sends to it, for event channels.
+    pub(crate) channel: Channel,
     /// The next source on the same line.
     pub(crate) sharer: Link,
     /// The vector in the guest's numbering, for vectored paths.
     pub(crate) guest_vector: Option<Vector>,
     pub(crate) route: Route,
-    /// It waits in its vCPU's event queue or its CPU's softirq queue.
+    /// It waits in its CPU's softirq queue.
     pub(crate) is_queued: bool,
     /// Its domain owes an EOI (Xen: `pirq->masked`).
     pub(crate) owes_eoi: bool,
@@ -67,6 +70,7 @@ impl Source {
             vcpu,
             irq: Link::NONE,
             next: Link::NONE,
+            channel: Channel::NONE,
             sharer: Link::NONE,
             guest_vector: None,
             route,
@@ -145,7 +149,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_queue_agrees_with_a_plain_one_and_takes_each_source_once(steps in vec(option::of(0u32..8), 0..200)) {
-            let mut sources = [Source::new(Route::EventChannel, Span(0), Link::NONE); 8];
+            let mut sources = [Source::new(Route::Remapped, Span(0), Link::NONE); 8];
             let mut queue = SourceQueue::EMPTY;
             let mut plain = VecDeque::new();
             for step in steps {

@@ -210,7 +210,7 @@ impl Machine {
         let Some(current) = self.cpus[cpu.index()].current else {
             return;
         };
-        if self.vcpus[current.index()].has_work() {
+        if self.vcpus[current.index()].has_work(&self.events) {
             return;
         }
         self.leave(cpu, out);
@@ -225,7 +225,7 @@ impl Machine {
             let entry = &mut self.vcpus[vcpu as usize];
             next = core::mem::replace(&mut entry.next_woken, Link::NONE).get();
             entry.is_on_wake_list = false;
-            if entry.has_interrupts() {
+            if entry.has_interrupts(&self.events) {
                 self.wake(VcpuIndex(vcpu), Some(cpu), out);
             }
         }
@@ -237,7 +237,7 @@ impl Machine {
         let waits = entry.side == VcpuSide::Dom0
             && entry.residency == Residency::Runnable
             && !entry.wait_is_told
-            && entry.has_interrupts();
+            && entry.has_interrupts(&self.events);
         let cpu = entry.behind;
         let Some(current) = self.cpus[cpu.index()].current else {
             return;

@@ -23,6 +23,8 @@ pub(crate) enum Alarm {
     Slice { cpu: u32, generation: u32 },
     /// A periodic load's sleep is over.
     LoadWake { vcpu: u32 },
+    /// The time is over for which a guest has put off the end of a source's event, and its timer goes off.
+    DelayedEoi { source: u32 },
 }
 
 /// What one CPU sends another.

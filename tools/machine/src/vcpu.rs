@@ -11,8 +11,9 @@ use crate::SourceIndex;
 use crate::Span;
 use crate::VcpuLoad;
 use crate::VcpuRef;
+use crate::events::EventVcpu;
+use crate::events::Events;
 use crate::source::Link;
-use crate::source::SourceQueue;
 use crate::virtual_apic::PostedDescriptor;
 use crate::virtual_apic::VirtualApic;
 
@@ -48,8 +49,10 @@ pub(crate) struct Vcpu {
     pub(crate) load: VcpuLoad,
     /// What is left of the load's present run.
     pub(crate) load_left: Span,
-    /// Events that wait.
-    pub(crate) events: SourceQueue,
+    /// Its event channels, if it has any.
+    pub(crate) events: Option<EventVcpu>,
+    /// It is in its upcall: interrupts are off until it has taken all its events.
+    pub(crate) is_in_upcall: bool,
     pub(crate) apic: VirtualApic,
     pub(crate) descriptor: PostedDescriptor,
     /// Which source each guest vector is, ascending.
@@ -90,16 +93,21 @@ pub(crate) enum Activity {
 
 impl Vcpu {
     /// Whether it has anything to do.
-    pub(crate) fn has_work(&self) -> bool {
-        self.has_interrupts() || self.load == VcpuLoad::Busy || self.load_left.0 > 0
+    pub(crate) fn has_work(&self, events: &Events) -> bool {
+        self.has_interrupts(events) || self.load == VcpuLoad::Busy || self.load_left.0 > 0
     }
 
     /// Whether an interrupt waits for it or is being handled.
-    pub(crate) fn has_interrupts(&self) -> bool {
+    pub(crate) fn has_interrupts(&self, events: &Events) -> bool {
         self.activity != Activity::Load
-            || !self.events.is_empty()
+            || self.has_events(events)
             || !self.descriptor.posted().is_empty()
             || !self.apic.waiting().is_empty()
+    }
+
+    /// Whether it is called for events, or still takes them.
+    pub(crate) fn has_events(&self, events: &Events) -> bool {
+        self.is_in_upcall || self.events.is_some_and(|own| events.is_due(own))
     }
 
     /// The source behind one of its vectors.

@@ -7,7 +7,10 @@ use std::fs;
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::EoiMode;
+use carillon_machine::EventAbi;
 use carillon_machine::Fact;
+use carillon_machine::FifoPriority;
 use carillon_machine::Host;
 use carillon_machine::Machine;
 use carillon_machine::MachineConfig;
@@ -79,6 +82,8 @@ fn domains() -> Vec<DomainConfig> {
             owner: owner(domain),
             name: format!("d{domain}"),
             kind: DomainKind::Pv,
+            event_abi: EventAbi::Fifo,
+            software_eoi: EoiMode::Early,
             vcpus: (0..VCPUS_EACH)
                 .map(|vcpu| VcpuConfig {
                     affinity: CpuSet::first_n(CPUS),
@@ -103,6 +108,7 @@ fn source(port: u32) -> SourceConfig {
         path: Path::EventChannel {
             to: VcpuRef { domain: DomainId(domain), vcpu: port / u32::from(DOMAINS) % VCPUS_EACH },
             handler: Span(2_000),
+            priority: FifoPriority::DEFAULT,
         },
     }
 }

@@ -34,6 +34,7 @@ use crate::scenario::DeliveryPath;
 use crate::scenario::Destinations;
 use crate::scenario::Domain;
 use crate::scenario::DomainKind;
+use crate::scenario::EventAbi;
 use crate::scenario::Host;
 use crate::scenario::IoApicAck;
 use crate::scenario::Layout;
@@ -170,6 +171,7 @@ impl Replayed {
             vector: Some(vector.number()),
             cpu: Some(target.0),
             path: DeliveryPath::Event,
+            priority: None,
             guest_vector: None,
             handler_us: self.handler_us,
             workload: Workload::Silent,
@@ -246,6 +248,8 @@ fn domain(host: &HostSnapshot, activity: &Activity, id: DomainId, online: &CpuSe
         id: id.0,
         name: host.domain_name(id).map_or_else(|| id.to_string(), str::to_owned),
         kind: if is_hvm { DomainKind::Hvm } else { DomainKind::Pv },
+        event_abi: EventAbi::default(),
+        late_eoi: false,
         copies: 1,
         vcpus: vcpus(host, activity, id, online),
     }

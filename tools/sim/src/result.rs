@@ -32,6 +32,9 @@ pub struct RunResult {
     pub blocking: Vec<Blocking>,
     /// Exits, by cause.
     pub exits: Vec<Count>,
+    /// Event channels, by domain that has any.
+    #[serde(default)]
+    pub event_channels: Vec<EventTraffic>,
     /// In-service bits kept past the host's handler.
     pub retention: Vec<Retention>,
     /// Dom0 vCPUs that waited for a CPU a guest's vCPU kept.
@@ -178,6 +181,26 @@ pub struct Count {
     pub name: String,
     /// How often.
     pub times: u64,
+}
+
+/// A domain's event channels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventTraffic {
+    /// Whose: `dom0`, `d1`, …
+    pub domain: String,
+    /// Its ABI: `fifo` or `2-level`.
+    pub abi: String,
+    /// How many events were sent to it.
+    pub sent: u64,
+    /// How many of them became one with an event that waited on the same port.
+    pub coalesced: u64,
+    /// How often a vCPU entered its upcall.
+    pub upcalls: u64,
+    /// How often the hypervisor called a vCPU: once for each time its first event came.
+    pub kicks: u64,
+    /// How many events the guest took for part of a storm and put off the end of.
+    #[serde(default)]
+    pub delayed: u64,
 }
 
 /// One source's in-service retention.

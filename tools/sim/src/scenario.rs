@@ -3,6 +3,7 @@
 //! A [`Scenario`] is plain data, read from a file, shipped with the program or built from a recorded host. It is checked
 //! and turned into a machine by [`Scenario::setup`].
 
+mod channels;
 pub(crate) mod fault;
 mod layout;
 mod lease;
@@ -205,6 +206,13 @@ pub struct Domain {
     pub name: String,
     /// How it is virtualized.
     pub kind: DomainKind,
+    /// How it and the hypervisor share which events are pending.
+    #[serde(default, skip_serializing_if = "EventAbi::is_default")]
+    pub event_abi: EventAbi,
+    /// Whether the events that software sends it end only when their handlers are done (late EOI), and later still in a
+    /// storm.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub late_eoi: bool,
     /// How many like it, numbered from [`id`](Self::id) on.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub copies: u32,
@@ -221,6 +229,18 @@ pub enum DomainKind {
     Pv,
     /// Hardware-assisted.
     Hvm,
+}
+
+/// A domain's event-channel ABI.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EventAbi {
+    /// Event words and 16 queues a vCPU, by priority.
+    #[default]
+    #[serde(rename = "fifo")]
+    Fifo,
+    /// Two bitmaps; no priorities.
+    #[serde(rename = "2-level")]
+    TwoLevel,
 }
 
 /// A virtual CPU, or several alike.
@@ -289,6 +309,9 @@ pub struct Source {
     /// How it reaches its handler.
     #[serde(default)]
     pub path: DeliveryPath,
+    /// While it is an event, its FIFO priority, 0 (taken first) to 15; without it, 7. The 2-level ABI has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// The vector in the guest's own numbering; without it, one is chosen where the path needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest_vector: Option<u8>,
@@ -354,6 +377,22 @@ impl VectorPolicy {
             Self::BelowDom0 => "below-dom0",
             Self::Planned => "planned",
         }
+    }
+}
+
+impl EventAbi {
+    /// Its name, as in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fifo => "fifo",
+            Self::TwoLevel => "2-level",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -438,6 +477,11 @@ fn first_seed() -> u64 {
 
 fn once() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

@@ -81,6 +81,7 @@ fn words(fact: &Fact) -> (u64, u64, u64) {
         Fact::Throttled { source } => (15, source.0.into(), 0),
         Fact::Moved { source, cpu, vector } => (16, source.0.into(), at(cpu) << 8 | u64::from(vector.number())),
         Fact::MoveFailed { source, cpu } => (17, source.0.into(), at(cpu)),
+        Fact::EoiDelayed { source, until } => (18, source.0.into(), until.0),
     }
 }
 

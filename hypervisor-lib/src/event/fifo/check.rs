@@ -15,12 +15,12 @@ impl<L: RawMutex> Fifo<L> {
         let in_use = domain.abi() == EventAbi::Fifo;
         let given = self.pages.iter().take_while(|page| page.pinned().is_some()).count();
         let after_gap = self.pages.iter().skip(given).any(|page| page.pinned().is_some());
-        let controls = self.vcpus.iter().filter(|vcpu| vcpu.control.pinned().is_some()).count();
+        let controls = self.controls.iter().filter(|control| control.pinned().is_some()).count();
         if after_gap || in_use != (controls > 0) || (!in_use && given > 0) {
             return Err(BrokenInvariant::StrayPages(domain.id));
         }
-        for queue in self.vcpus.iter().flat_map(|vcpu| &vcpu.queues) {
-            let tail = queue.tail.lock().0;
+        for queue in self.queues.iter().flat_map(|vcpu| &vcpu.0) {
+            let tail = queue.lock().0;
             if tail != Port(0) && (!in_use || domain.ports.get(tail).is_none()) {
                 return Err(BrokenInvariant::StrayTail(domain.id, tail));
             }

@@ -2,12 +2,12 @@
 
 use hypervisor_abi::Port;
 use hypervisor_abi::event::BUSY;
-use hypervisor_abi::event::EventWord;
 use hypervisor_abi::event::EventWordValue;
 use hypervisor_abi::event::LINKED;
 use hypervisor_abi::event::MASKED;
 use hypervisor_abi::event::PENDING;
-use hypervisor_abi::sync::Ordering;
+
+use super::cell::Word;
 
 /// How often a word is tried against a guest that keeps changing it. An honest guest can interfere four times at most: by
 /// masking, by unmasking, by clearing `PENDING`, and by taking the port off.
@@ -25,35 +25,35 @@ pub(super) enum Append {
 }
 
 /// Writes `next` into the link of a tail's word if it is still in a queue.
-pub(super) fn append(tail: &EventWord, next: Port) -> Append {
-    let mut seen = tail.load(Ordering::Acquire);
+pub(super) fn append(tail: &impl Word, next: Port) -> Append {
+    let mut seen = tail.load();
     if let Some(result) = try_append(tail, &mut seen, next) {
         return result;
     }
     // A guest that is about to unmask the port waits while it is BUSY.
-    tail.0.fetch_or(BUSY, Ordering::AcqRel);
-    seen = tail.load(Ordering::Acquire);
+    tail.fetch_or(BUSY);
+    seen = tail.load();
     for _ in 0..TRIES {
         match try_append(tail, &mut seen, next) {
             Some(Append::Linked) => return Append::Linked,
             Some(unlinked) => {
-                tail.0.fetch_and(!BUSY, Ordering::AcqRel);
+                tail.fetch_and(!BUSY);
                 return unlinked;
             }
             None => {}
         }
     }
-    tail.0.fetch_and(!BUSY, Ordering::AcqRel);
+    tail.fetch_and(!BUSY);
     Append::GivenUp
 }
 
 /// One try; `None` if the guest changed the word meanwhile, which is then in `seen`.
-fn try_append(tail: &EventWord, seen: &mut EventWordValue, next: Port) -> Option<Append> {
+fn try_append(tail: &impl Word, seen: &mut EventWordValue, next: Port) -> Option<Append> {
     if !seen.linked() {
         return Some(Append::Empty);
     }
     let linked = u32::from(seen.with_busy(false).with_link(next.0));
-    match tail.0.compare_exchange((*seen).into(), linked, Ordering::AcqRel, Ordering::Acquire) {
+    match tail.compare_exchange((*seen).into(), linked) {
         Ok(_) => Some(Append::Linked),
         Err(changed) => {
             *seen = changed.into();
@@ -75,20 +75,20 @@ pub(super) struct Raised {
 ///
 /// One compare-and-exchange does both where the guest leaves the word alone; single bits, which cannot fail, do it where
 /// the guest does not.
-pub(super) fn raise(word: &EventWord) -> Raised {
-    let mut seen = word.load(Ordering::Acquire);
+pub(super) fn raise(word: &impl Word) -> Raised {
+    let mut seen = word.load();
     for _ in 0..TRIES {
         let to_link = !seen.masked() && !seen.linked();
         let raised = if to_link { seen.with_pending(true).with_linked(true) } else { seen.with_pending(true) };
-        let result = word.0.compare_exchange(seen.into(), raised.into(), Ordering::AcqRel, Ordering::Acquire);
+        let result = word.compare_exchange(seen.into(), raised.into());
         match result {
             Ok(_) => return Raised { was_pending: seen.pending(), to_link },
             Err(changed) => seen = changed.into(),
         }
     }
-    let was_pending = word.0.fetch_or(PENDING, Ordering::AcqRel) & PENDING != 0;
-    let masked = u32::from(word.load(Ordering::Acquire)) & MASKED != 0;
-    let to_link = !masked && word.0.fetch_or(LINKED, Ordering::AcqRel) & LINKED == 0;
+    let was_pending = word.fetch_or(PENDING) & PENDING != 0;
+    let masked = u32::from(word.load()) & MASKED != 0;
+    let to_link = !masked && word.fetch_or(LINKED) & LINKED == 0;
     Raised { was_pending, to_link }
 }
 

@@ -147,13 +147,13 @@ impl<L: RawMutex> Fifo<L> {
             let (route, last) = (slot.route(), slot.last_queue());
             let queue = self.queue(route)?;
             let locked = if route == last {
-                Locked { route, tail: queue.tail.lock(), old: None }
+                Locked { route, tail: queue.lock(), old: None }
             } else if route.rank() < last.rank() {
-                let tail = queue.tail.lock();
-                Locked { route, tail, old: Some(self.queue(last)?.tail.lock()) }
+                let tail = queue.lock();
+                Locked { route, tail, old: Some(self.queue(last)?.lock()) }
             } else {
-                let old = self.queue(last)?.tail.lock();
-                Locked { route, tail: queue.tail.lock(), old: Some(old) }
+                let old = self.queue(last)?.lock();
+                Locked { route, tail: queue.lock(), old: Some(old) }
             };
             if (slot.route(), slot.last_queue()) == (route, last) {
                 return Some(locked);

@@ -44,11 +44,11 @@ impl<L: RawMutex> Domain<L> {
         }
         let mut structure = self.lock();
         let fifo = self.fifo.get_or_init(|| Box::new(Fifo::new(self.vcpus.len())));
-        let own = fifo.vcpu(vcpu).ok_or(EventError::NoVcpu(self.id, vcpu))?;
-        if own.control.pinned().is_some() {
+        let control = fifo.controls.get(vcpu.index()).ok_or(EventError::NoVcpu(self.id, vcpu))?;
+        if control.pinned().is_some() {
             return Err(EventError::Twice(self.id, vcpu));
         }
-        own.control.set(host.pin(self.id, place)?);
+        control.set(host.pin(self.id, place)?);
         structure.places.controls.insert(vcpu.0, place);
         if self.abi() != EventAbi::Fifo {
             let channels = self.abi().channels();
@@ -127,9 +127,7 @@ impl<L: RawMutex> Domain<L> {
         self.set_abi(EventAbi::TwoLevel(self.word_size()));
         let Some(fifo) = self.fifo.get() else { return };
         fifo.pages.iter().for_each(|page| page.unpin(memory));
-        for vcpu in &fifo.vcpus {
-            vcpu.control.unpin(memory);
-            vcpu.queues.iter().for_each(|queue| *queue.tail.lock() = Tail::default());
-        }
+        fifo.controls.iter().for_each(|control| control.unpin(memory));
+        fifo.queues.iter().flat_map(|vcpu| &vcpu.0).for_each(|queue| *queue.lock() = Tail::default());
     }
 }

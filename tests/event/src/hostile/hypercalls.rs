@@ -146,7 +146,7 @@ fn other_call(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) {
     let door = world.door(caller);
     let (op, vcpu) = (input.byte(), VcpuId(input.number()));
     let run = |call: &mut dyn FnMut() -> i64| meter(world).run(Extent::OnePort, call);
-    match input.below(6) {
+    match input.below(7) {
         0 => {
             let mut argument = bytes_of(&RegisterVcpuInfo { gfn: input.gfn(), offset: input.offset(), reserved: 0 });
             run(&mut || door.vcpu_op(VCPUOP_REGISTER_VCPU_INFO, vcpu, &mut argument))
@@ -171,6 +171,7 @@ fn other_call(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) {
             let ops = [physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V1, physdev::PHYSDEVOP_PIRQ_EOI_GMFN_V2];
             run(&mut || door.physdev_op(ops[usize::from(op % 2)], &mut argument))
         }
+        5 => physical_irq(world, caller, input),
         // An operation that may not exist, with an argument that may be too short.
         _ => {
             let mut argument = vec![op; usize::from(input.below(32))];
@@ -179,6 +180,25 @@ fn other_call(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) {
             run(&mut || door.physdev_op(u32::from(op), &mut argument))
         }
     };
+}
+
+/// An operation on physical IRQs; those that look for a free number look at all of them.
+fn physical_irq(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) -> i64 {
+    let (domid, pirq, kind) = (input.domain(), input.number().cast_signed(), i32::from(input.below(6)) - 1);
+    let (op, mut argument) = match input.below(4) {
+        0 => {
+            let query = physdev::IrqStatusQuery { irq: input.number(), flags: 0 };
+            (physdev::PHYSDEVOP_IRQ_STATUS_QUERY, bytes_of(&query))
+        }
+        1 => {
+            let (index, entry_nr) = (input.number().cast_signed(), input.number().cast_signed());
+            let map = physdev::MapPirq { domid, kind, index, pirq, entry_nr, ..Default::default() };
+            (physdev::PHYSDEVOP_MAP_PIRQ, bytes_of(&map))
+        }
+        2 => (physdev::PHYSDEVOP_UNMAP_PIRQ, bytes_of(&physdev::UnmapPirq { domid, pad: 0, pirq })),
+        _ => (physdev::PHYSDEVOP_GET_FREE_PIRQ, bytes_of(&physdev::GetFreePirq { kind, pirq: 0 })),
+    };
+    meter(world).run(Extent::AllPorts, || world.door(caller).physdev_op(op, &mut argument))
 }
 
 fn poll(world: &HostileWorld, caller: DomainId, input: &mut Input<'_>) {
@@ -202,12 +222,25 @@ fn soft_reset(world: &HostileWorld, input: &mut Input<'_>) {
 /// What happens to a guest that it did not ask for.
 fn host_event(world: &HostileWorld, guest: DomainId, input: &mut Input<'_>) {
     let domain = world.get(guest);
-    let (choice, number) = (input.below(4), input.number());
+    let (choice, number, data) = (input.below(9), input.number(), input.word());
     meter(world).run(Extent::OnePort, || match choice {
         0 => domain.send_pirq(world, number),
         1 => domain.update_callback_line(world),
         2 => {
             let _ = domain.callback_vector(world, VcpuId(number));
+        }
+        3 => {
+            let _ = domain.inject_message(world, u64::from(number) << 32 | u64::from(data), 0x700);
+        }
+        4 => {
+            let _ = domain.assert_line(world, number.to_le_bytes()[0]);
+        }
+        5 => {
+            let _ = domain.carry_pirq(world, number);
+        }
+        6 => domain.line_ended(world, number.to_le_bytes()[0]),
+        7 => {
+            let _ = domain.raise(world, Port(number));
         }
         _ => {
             let _ = domain.local_apic_enabled(world, VcpuId(number));

@@ -2,7 +2,7 @@
 //!
 //! | path | waits in | a running vCPU is told by | a blocked one by |
 //! |---|---|---|---|
-//! | event channel | the event queue | event-check IPI, an exit | the scheduler |
+//! | event channel | the guest's pages | event-check IPI, an exit | the scheduler |
 //! | remapped | PIR or VIRR | notification or doorbell, no exit | the scheduler |
 //! | posted | PIR or VIRR | notification or doorbell, no exit | the wake-up vector |
 
@@ -13,9 +13,8 @@ mod remapped;
 use self::event_channel::EventChannel;
 use self::posted::Posted;
 use self::remapped::Remapped;
-use crate::Cost;
-use crate::SourceIndex;
 use crate::Vendor;
+use crate::events::Events;
 use crate::source::Route;
 use crate::source::Source;
 use crate::vcpu::Vcpu;
@@ -23,8 +22,9 @@ use crate::vcpu::Vcpu;
 /// An interrupt on its way to a vCPU.
 #[derive(Debug)]
 pub(crate) struct Arrival<'a> {
-    pub(crate) source: SourceIndex,
-    pub(crate) sources: &'a mut [Source],
+    /// Its source.
+    pub(crate) entry: &'a Source,
+    pub(crate) events: &'a mut Events,
     pub(crate) vcpu: &'a mut Vcpu,
     pub(crate) vendor: Vendor,
 }
@@ -56,25 +56,19 @@ pub(crate) enum Notice {
 }
 
 /// One way to deliver.
-pub(crate) trait Delivery {
+trait Delivery {
     /// Makes the interrupt wait at its vCPU, and says how the vCPU hears of it.
-    fn post(&self, arrival: Arrival<'_>) -> Outcome;
-
-    /// What the guest spends from the boundary where it takes the interrupt to its handler.
-    fn entry(&self) -> Cost;
-
-    /// What an EOI costs that the host must see.
-    fn eoi(&self) -> Cost;
+    fn post(arrival: Arrival<'_>) -> Outcome;
 }
 
 impl Route {
-    /// The delivery of a route that leads to a vCPU.
-    pub(crate) fn delivery(self) -> Option<&'static dyn Delivery> {
+    /// Makes an interrupt wait at the vCPU where this route leads. What the hypervisor handles waits nowhere.
+    pub(crate) fn post(self, arrival: Arrival<'_>) -> Outcome {
         match self {
-            Self::Uninterruptible | Self::Interruptible => None,
-            Self::EventChannel => Some(&EventChannel),
-            Self::Remapped => Some(&Remapped),
-            Self::Posted => Some(&Posted),
+            Self::Uninterruptible | Self::Interruptible => Outcome::Waits(Notice::None),
+            Self::EventChannel => EventChannel::post(arrival),
+            Self::Remapped => Remapped::post(arrival),
+            Self::Posted => Posted::post(arrival),
         }
     }
 }

@@ -7,7 +7,6 @@ use super::Arrival;
 use super::Delivery;
 use super::Notice;
 use super::Outcome;
-use crate::Cost;
 use crate::Vendor;
 use crate::vcpu::Residency;
 use crate::vcpu::Vcpu;
@@ -18,23 +17,14 @@ use crate::virtual_apic::PostedBit;
 pub(super) struct Posted;
 
 impl Delivery for Posted {
-    fn post(&self, arrival: Arrival<'_>) -> Outcome {
+    fn post(arrival: Arrival<'_>) -> Outcome {
         post_vector(arrival)
-    }
-
-    fn entry(&self) -> Cost {
-        Cost::IdtDelivery
-    }
-
-    fn eoi(&self) -> Cost {
-        Cost::EoiExit
     }
 }
 
 /// Makes the source's guest vector wait, as a posting agent does.
-pub(super) fn post_vector(arrival: Arrival<'_>) -> Outcome {
-    let Arrival { source, sources, vcpu, vendor } = arrival;
-    let Some(vector) = sources[source.0 as usize].guest_vector else {
+pub(super) fn post_vector(Arrival { entry, vcpu, vendor, .. }: Arrival<'_>) -> Outcome {
+    let Some(vector) = entry.guest_vector else {
         return Outcome::Waits(Notice::None);
     };
     match vendor {

@@ -6,7 +6,6 @@ use super::Delivery;
 use super::Notice;
 use super::Outcome;
 use super::posted::post_vector;
-use crate::Cost;
 use crate::vcpu::Residency;
 
 /// Delivery by remapping and injection.
@@ -14,19 +13,11 @@ use crate::vcpu::Residency;
 pub(super) struct Remapped;
 
 impl Delivery for Remapped {
-    fn post(&self, arrival: Arrival<'_>) -> Outcome {
+    fn post(arrival: Arrival<'_>) -> Outcome {
         let residency = arrival.vcpu.residency;
         match post_vector(arrival) {
             Outcome::Waits(_) if residency == Residency::Blocked => Outcome::Waits(Notice::Wake),
             other => other,
         }
-    }
-
-    fn entry(&self) -> Cost {
-        Cost::IdtDelivery
-    }
-
-    fn eoi(&self) -> Cost {
-        Cost::EoiExit
     }
 }

@@ -87,6 +87,9 @@ pub(crate) enum Placement {
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     rules: AnyRules,
+    /// [`Rules::cpus_per_queue`] and [`Rules::roaming`], which are asked for at every look.
+    width: u32,
+    roaming: Roaming,
     queues: Vec<Queue>,
     idle: Vec<u64>,
     cpus: u32,
@@ -115,18 +118,19 @@ impl Scheduler {
             crate::Scheduler::Null => AnyRules::Null(Null),
             crate::Scheduler::Pinned { slice } => AnyRules::Pinned(Pinned { slice }),
         };
-        let queues = cpus.div_ceil(rules.get().cpus_per_queue());
+        let (width, roaming) = (rules.get().cpus_per_queue(), rules.get().roaming());
         let mut idle = vec![0; cpus.div_ceil(64) as usize];
         for cpu in 0..cpus {
             idle[cpu as usize / 64] |= 1 << (cpu % 64);
         }
-        Self { rules, queues: (0..queues).map(|_| Queue::default()).collect(), idle, cpus }
+        let queues = (0..cpus.div_ceil(width)).map(|_| Queue::default()).collect();
+        Self { rules, width, roaming, queues, idle, cpus }
     }
 
     /// Chooses a CPU for a vCPU that woke: its own if idle, else an idle one of its affinity, else the busy one of its
     /// queue that ranks highest. `rank` tells that; none for a CPU that cannot be waited for.
     pub(crate) fn place(&self, vcpu: &Vcpu, rank: impl Fn(CpuId) -> Option<Rank>) -> Placement {
-        if self.rules.get().roaming() == Roaming::Home {
+        if self.roaming == Roaming::Home {
             return if self.is_idle(vcpu.cpu) { Placement::Idle(vcpu.cpu) } else { Placement::Behind(vcpu.cpu) };
         }
         if vcpu.affinity.contains(vcpu.cpu) && self.is_idle(vcpu.cpu) {
@@ -135,9 +139,8 @@ impl Scheduler {
         if let Some(cpu) = self.idle_in(&vcpu.affinity) {
             return Placement::Idle(cpu);
         }
-        let width = self.rules.get().cpus_per_queue();
-        let first = vcpu.cpu.0 - vcpu.cpu.0 % width;
-        let group = (first..self.cpus.min(first + width)).map(CpuId);
+        let first = vcpu.cpu.0 - vcpu.cpu.0 % self.width;
+        let group = (first..self.cpus.min(first + self.width)).map(CpuId);
         let best = group
             .filter(|cpu| vcpu.affinity.contains(*cpu))
             .filter_map(|cpu| rank(cpu).map(|rank| (rank, core::cmp::Reverse(cpu))))
@@ -223,14 +226,14 @@ impl Scheduler {
     }
 
     fn may_run(&self, cpu: CpuId, vcpu: &Vcpu) -> bool {
-        match self.rules.get().roaming() {
+        match self.roaming {
             Roaming::Affinity => vcpu.affinity.contains(cpu),
             Roaming::Home => vcpu.cpu == cpu,
         }
     }
 
     fn queue_of(&self, cpu: CpuId) -> usize {
-        (cpu.0 / self.rules.get().cpus_per_queue()) as usize
+        (cpu.0 / self.width) as usize
     }
 
     fn idle_in(&self, affinity: &CpuSet) -> Option<CpuId> {

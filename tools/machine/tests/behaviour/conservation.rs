@@ -6,7 +6,10 @@ use carillon_machine::BlockCause;
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::EoiMode;
+use carillon_machine::EventAbi;
 use carillon_machine::Fact;
+use carillon_machine::FifoPriority;
 use carillon_machine::MachineConfig;
 use carillon_machine::Path;
 use carillon_machine::Scheduler;
@@ -65,21 +68,25 @@ fn load() -> impl Strategy<Value = VcpuLoad> {
     ]
 }
 
-/// A domain's kind and its vCPUs: where each starts, what else it may run on, its load.
-type Domain = (DomainKind, Vec<(Index, Vec<Index>, VcpuLoad)>);
+/// A domain's kind, its event-channel ABI, when software's events end, and its vCPUs: where each starts, what else it may
+/// run on, its load.
+type Domain = (DomainKind, EventAbi, EoiMode, Vec<(Index, Vec<Index>, VcpuLoad)>);
 
 fn domain() -> impl Strategy<Value = Domain> {
     (
         prop_oneof![Just(DomainKind::Pv), Just(DomainKind::Hvm)],
+        prop_oneof![Just(EventAbi::Fifo), Just(EventAbi::TwoLevel)],
+        prop_oneof![Just(EoiMode::Early), Just(EoiMode::Late)],
         vec((any::<Index>(), vec(any::<Index>(), 0..3), load()), 1..3),
     )
 }
 
-/// A source: which vCPU, which path, which kind, which vector and target, how long the handler.
-type Source = (Index, u8, u8, u8, Index, u64);
+/// A source: which vCPU, which path, which kind, which vector and target, how long the handler, which
+/// priority.
+type Source = (Index, u8, u8, u8, Index, u64, u8);
 
 fn source() -> impl Strategy<Value = Source> {
-    (any::<Index>(), 0u8..5, 0u8..3, 0x31u8..=0xef, any::<Index>(), 1u64..300_000)
+    (any::<Index>(), 0u8..5, 0u8..3, 0x31u8..=0xef, any::<Index>(), 1u64..300_000, 0u8..16)
 }
 
 fn pick(index: &Index, of: u32) -> u32 {
@@ -90,7 +97,7 @@ fn domains(cpus: u32, scheduler: Scheduler, wanted: &[Domain]) -> Vec<DomainConf
     let mut free: Vec<u32> = (0..cpus).collect();
     (0u16..)
         .zip(wanted)
-        .map(|(id, (kind, vcpus))| {
+        .map(|(id, (kind, event_abi, software_eoi, vcpus))| {
             let vcpus = vcpus.iter().filter_map(|(start, others, load)| {
                 let start = match scheduler {
                     Scheduler::Null => free.pop()?,
@@ -105,6 +112,8 @@ fn domains(cpus: u32, scheduler: Scheduler, wanted: &[Domain]) -> Vec<DomainConf
                 owner: owner(id),
                 name: format!("d{id}"),
                 kind: *kind,
+                event_abi: *event_abi,
+                software_eoi: *software_eoi,
                 vcpus: vcpus.collect(),
             }
         })
@@ -112,13 +121,13 @@ fn domains(cpus: u32, scheduler: Scheduler, wanted: &[Domain]) -> Vec<DomainConf
 }
 
 fn sources(cpus: u32, model: DestinationModel, domains: &[DomainConfig], wanted: &[Source]) -> Vec<SourceConfig> {
-    let handlers: Vec<(u16, u32, DomainKind)> = domains
+    let handlers: Vec<(u16, u32, DomainKind, EventAbi)> = domains
         .iter()
-        .flat_map(|domain| (0u32..).zip(&domain.vcpus).map(|(n, _)| (domain.id.0, n, domain.kind)))
+        .flat_map(|domain| (0u32..).zip(&domain.vcpus).map(|(n, _)| (domain.id.0, n, domain.kind, domain.event_abi)))
         .collect();
     let mut taken = Vec::new();
     let mut sources = Vec::new();
-    for (id, (handler_of, path, kind, number, target, time)) in (0u32..).zip(wanted) {
+    for (id, (handler_of, path, kind, number, target, time, priority)) in (0u32..).zip(wanted) {
         let target = CpuId(pick(target, cpus));
         let place = model.cluster(target).0;
         let kinds = [SourceKind::EdgeMaskable, SourceKind::EdgeUnmaskable, SourceKind::Level];
@@ -133,8 +142,12 @@ fn sources(cpus: u32, model: DestinationModel, domains: &[DomainConfig], wanted:
         let (owner_of, path) = match (path, handlers.is_empty()) {
             (0, _) | (_, true) => (None, Path::Hypervisor { handler, interruptible: id % 2 == 0 }),
             (path, false) => {
-                let (domain, vcpu, domain_kind) = handlers[handler_of.index(handlers.len())];
+                let (domain, vcpu, domain_kind, abi) = handlers[handler_of.index(handlers.len())];
                 let to = to(domain, vcpu);
+                let priority = match abi {
+                    EventAbi::Fifo => FifoPriority::new(*priority).unwrap(),
+                    EventAbi::TwoLevel => FifoPriority::DEFAULT,
+                };
                 let path = match (path, domain_kind) {
                     (2, DomainKind::Hvm) => Path::Remapped { to, guest_vector, handler },
                     (3, DomainKind::Hvm) => {
@@ -145,9 +158,9 @@ fn sources(cpus: u32, model: DestinationModel, domains: &[DomainConfig], wanted:
                     (4, _) => {
                         kind = SourceKind::EdgeMaskable;
                         host_vector = None;
-                        Path::EventChannel { to, handler }
+                        Path::EventChannel { to, handler, priority }
                     }
-                    _ => Path::EventChannel { to, handler },
+                    _ => Path::EventChannel { to, handler, priority },
                 };
                 (Some(domain), path)
             }

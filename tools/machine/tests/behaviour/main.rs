@@ -1,7 +1,10 @@
 //! The machine as its driver sees it: calls in, timers and facts out.
 
+mod abis;
 mod conservation;
 mod entry;
+mod events;
+mod late;
 mod moves;
 mod paths;
 mod question;

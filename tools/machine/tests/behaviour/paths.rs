@@ -3,6 +3,7 @@
 use carillon_machine::DomainKind;
 use carillon_machine::ExitCause;
 use carillon_machine::Fact;
+use carillon_machine::FifoPriority;
 use carillon_machine::MachineConfig;
 use carillon_machine::Path;
 use carillon_machine::SourceConfig;
@@ -42,7 +43,7 @@ fn posted() -> Path {
 }
 
 fn event_path() -> Path {
-    Path::EventChannel { to: to(1, 0), handler: Span(5 * MICROSECOND) }
+    Path::EventChannel { to: to(1, 0), handler: Span(5 * MICROSECOND), priority: FifoPriority::DEFAULT }
 }
 
 /// The exits of one interrupt to a vCPU that runs, by cause.

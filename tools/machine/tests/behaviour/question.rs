@@ -4,6 +4,7 @@
 use carillon_machine::BlockCause;
 use carillon_machine::DomainKind;
 use carillon_machine::Fact;
+use carillon_machine::FifoPriority;
 use carillon_machine::MachineConfig;
 use carillon_machine::Path;
 use carillon_machine::SourceConfig;
@@ -55,7 +56,7 @@ fn posted() -> Path {
 }
 
 fn event_path() -> Path {
-    Path::EventChannel { to: to(1, 0), handler: Span(5 * MICROSECOND) }
+    Path::EventChannel { to: to(1, 0), handler: Span(5 * MICROSECOND), priority: FifoPriority::DEFAULT }
 }
 
 fn blocked(run: &Run, cause: BlockCause) -> usize {

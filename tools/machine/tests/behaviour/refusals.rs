@@ -2,6 +2,7 @@
 
 use carillon_machine::ConfigError;
 use carillon_machine::DomainKind;
+use carillon_machine::FifoPriority;
 use carillon_machine::Machine;
 use carillon_machine::MachineConfig;
 use carillon_machine::Path;
@@ -69,7 +70,8 @@ fn every_inconsistency_is_refused_by_what_and_where() {
     );
     assert_eq!(refusal(|c| c.sources[1].target = CpuId(2)), ConfigError::SourceTarget { source_id: 40, cpu: CpuId(2) });
     assert_eq!(
-        refusal(|c| c.sources[1].path = Path::EventChannel { to: to(1, 7), handler: Span(1) }),
+        refusal(|c| c.sources[1].path =
+            Path::EventChannel { to: to(1, 7), handler: Span(1), priority: FifoPriority::DEFAULT }),
         ConfigError::NoSuchVcpu { source_id: 40, domain: d1, vcpu: 7 }
     );
     assert_eq!(

@@ -6,7 +6,10 @@ use std::collections::BinaryHeap;
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::EoiMode;
+use carillon_machine::EventAbi;
 use carillon_machine::Fact;
+use carillon_machine::FifoPriority;
 use carillon_machine::Host;
 use carillon_machine::Machine;
 use carillon_machine::MachineConfig;
@@ -140,6 +143,8 @@ pub(crate) fn domain(id: u16, kind: DomainKind, load: VcpuLoad, starts: &[u32]) 
         owner: owner(id),
         name: format!("d{id}"),
         kind,
+        event_abi: EventAbi::Fifo,
+        software_eoi: EoiMode::Early,
         vcpus: starts.iter().map(|cpu| VcpuConfig { affinity: cpus(&[*cpu]), start: CpuId(*cpu), load }).collect(),
     }
 }
@@ -168,6 +173,6 @@ pub(crate) fn event(
         kind,
         vector: Some(vector(host_vector)),
         target: CpuId(cpu),
-        path: Path::EventChannel { to: handler_of, handler: Span(handler) },
+        path: Path::EventChannel { to: handler_of, handler: Span(handler), priority: FifoPriority::DEFAULT },
     }
 }

@@ -316,6 +316,7 @@ mod tests {
             sources: Vec::new(),
             blocking: Vec::new(),
             exits: Vec::new(),
+            event_channels: Vec::new(),
             retention: Vec::new(),
             scheduling: Vec::new(),
             timeline,

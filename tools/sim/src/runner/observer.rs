@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use carillon_machine::BlockCause;
+use carillon_machine::EventDomain;
 use carillon_machine::ExitCause;
 use carillon_machine::Fact;
 use carillon_machine::MachineConfig;
@@ -14,6 +15,8 @@ use carillon_machine::Span;
 use carillon_machine::Time;
 use carillon_machine::VcpuRef;
 use vector_allocator::CpuId;
+use vector_allocator::DomainId;
+use vector_allocator::Owner;
 use vector_allocator::Vector;
 
 use super::tally::Latencies;
@@ -22,6 +25,8 @@ use super::timeline::SpanLimit;
 use super::timeline::Timeline;
 use crate::Blocking;
 use crate::Count;
+use crate::EventAbi;
+use crate::EventTraffic;
 use crate::Retention;
 use crate::RunResult;
 use crate::Scenario;
@@ -139,6 +144,7 @@ impl Observer {
             sources: Vec::new(),
             blocking: Vec::new(),
             exits: Vec::new(),
+            event_channels: Vec::new(),
             retention: Vec::new(),
             scheduling: Vec::new(),
             timeline: Vec::new(),
@@ -198,6 +204,8 @@ impl Observer {
                 result.cpu = cpu.0;
                 result.vector = Some(vector.number());
             }
+            // Counted by the domain.
+            Fact::EoiDelayed { .. } => {}
             Fact::MoveFailed { source, .. } => self.sources[source.0 as usize].result.failed_moves += 1,
         }
     }
@@ -261,7 +269,12 @@ impl Observer {
     }
 
     /// Closes what is still open at the end, and tells what happened.
-    pub(super) fn finish(mut self, end: Time, events: u64) -> RunResult {
+    pub(super) fn finish(
+        mut self,
+        end: Time,
+        events: u64,
+        event_channels: impl Iterator<Item = EventDomain>,
+    ) -> RunResult {
         self.close(end);
         let id = |source: SourceIndex| self.sources[source.0 as usize].result.id;
         let blocking = self.blocked.tallies.iter().map(|(&(victim, by, cause), tally)| Blocking {
@@ -297,6 +310,7 @@ impl Observer {
             sources: self.sources.into_iter().map(Watched::finish).collect(),
             blocking,
             exits,
+            event_channels: event_channels.map(traffic).collect(),
             retention,
             scheduling,
             timeline,
@@ -322,6 +336,16 @@ impl Observer {
             self.vcpu_stops(end, vcpu, cpu);
         }
     }
+}
+
+fn traffic(of: EventDomain) -> EventTraffic {
+    let EventDomain { domain, abi, sent, coalesced, upcalls, kicks, delayed } = of;
+    let abi = match abi {
+        carillon_machine::EventAbi::Fifo => EventAbi::Fifo,
+        carillon_machine::EventAbi::TwoLevel => EventAbi::TwoLevel,
+    };
+    let owner = if domain == DomainId(0) { Owner::Dom0 } else { Owner::Guest(domain) };
+    EventTraffic { domain: owner.to_string(), abi: abi.name().to_owned(), sent, coalesced, upcalls, kicks, delayed }
 }
 
 fn key(vcpu: VcpuRef) -> VcpuKey {

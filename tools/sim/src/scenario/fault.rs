@@ -84,6 +84,14 @@ pub enum What {
         /// Why not.
         reason: &'static str,
     },
+    /// A domain says how software's events end, and gets none.
+    #[error(
+        "late_eoi has no effect: domain {name:?} has no source of kind \"software\", and other events always end early"
+    )]
+    NoSoftwareEvent {
+        /// The domain.
+        name: String,
+    },
     /// A source's vector is not one that the layout gives out.
     #[error("source {label:?} holds vector {vector:#04x}, which the layout does not lease on CPU {cpu}")]
     VectorNotLeasable {

@@ -1,5 +1,6 @@
 //! Which way an interrupt takes: as the scenario says, or as the engine to compare says.
 
+use carillon_machine::FifoPriority;
 use carillon_machine::MachineConfig;
 use carillon_machine::Path;
 use carillon_machine::VcpuRef;
@@ -44,7 +45,9 @@ pub(super) fn choose(
         _ => source.path,
     };
     match wanted {
-        DeliveryPath::Event => Ok((kind_of(source.kind), Path::EventChannel { to, handler: handler_span })),
+        DeliveryPath::Event => {
+            Ok((kind_of(source.kind), Path::EventChannel { to, handler: handler_span, priority: priority_of(source) }))
+        }
         DeliveryPath::Interruptible => Err(refuse(NEEDS_HYPERVISOR)),
         DeliveryPath::Remapped if source.kind == SourceKind::Software => Err(refuse(SOFTWARE)),
         DeliveryPath::Posted if source.kind == SourceKind::Software => Err(refuse(SOFTWARE)),
@@ -77,6 +80,11 @@ const fn kind_of(kind: SourceKind) -> vector_allocator::SourceKind {
         SourceKind::EdgeUnmaskable => vector_allocator::SourceKind::EdgeUnmaskable,
         SourceKind::Level => vector_allocator::SourceKind::Level,
     }
+}
+
+/// The priority given, already found in range, or the default.
+fn priority_of(source: &Source) -> FifoPriority {
+    source.priority.and_then(|number| FifoPriority::new(number).ok()).unwrap_or(FifoPriority::DEFAULT)
 }
 
 /// The guest vector given, or the lowest one from 0x30 on that no earlier source of the vCPU uses.

@@ -177,6 +177,7 @@ impl Scenario {
             (super::DomainKind::Pv, _) => DomainKind::Pv,
             (super::DomainKind::Hvm, _) => DomainKind::Hvm,
         };
+        let (event_abi, software_eoi) = self.event_channels(index, domain)?;
         let mut vcpus = Vec::new();
         for vcpu in &domain.vcpus {
             let starts = Starts::new(vcpu, self.host.cpus);
@@ -189,7 +190,15 @@ impl Scenario {
                 });
             }
         }
-        Ok(DomainConfig { id, owner: Owner::of(id), name: copy_of(&domain.name, domain.copies, copy), kind, vcpus })
+        Ok(DomainConfig {
+            id,
+            owner: Owner::of(id),
+            name: copy_of(&domain.name, domain.copies, copy),
+            kind,
+            event_abi,
+            software_eoi,
+            vcpus,
+        })
     }
 
     /// Writes the machine's sources, and gives back what each does and which hold vectors.
@@ -223,6 +232,7 @@ impl Scenario {
     fn source(&self, index: usize, source: &Source, copy: u32, machine: &MachineConfig) -> Result<SourceConfig, Fault> {
         let handler = self.handler(index, source, copy, machine)?;
         let start = handler.map_or(CpuId::BOOT, |(_, start)| start);
+        self.check_priority(index, source)?;
         let vector = source.vector.map(Vector::new).transpose();
         let vector = vector.map_err(|error| Place::Source(index, "vector").fault(error))?;
         let (kind, path) = path::choose(self.engine, index, source, handler.map(|(to, _)| to), machine)?;
@@ -281,7 +291,9 @@ impl Scenario {
             ConfigError::DomainTwice(domain)
             | ConfigError::DomainOwner { domain, .. }
             | ConfigError::VcpuStart { domain, .. }
-            | ConfigError::EmptyPeriod { domain, .. } => {
+            | ConfigError::EmptyPeriod { domain, .. }
+            | ConfigError::EventPorts { domain, .. }
+            | ConfigError::Events { domain: Some(domain), .. } => {
                 let holds = |written: &Domain| {
                     let ids = u32::from(written.id)..u32::from(written.id) + written.copies;
                     ids.contains(&u32::from(domain.0))
@@ -290,6 +302,8 @@ impl Scenario {
             }
             ConfigError::NoVectorFor(_) => Place::Host("layout"),
             ConfigError::NoSlice | ConfigError::NullShared(_) => Place::Host("scheduler"),
+            ConfigError::SoftwareEvents(_) => Place::Top("source"),
+            ConfigError::TooManyEventDomains(_) | ConfigError::Events { domain: None, .. } => Place::Top("domain"),
             ConfigError::Cpus(_) | ConfigError::Host(_) | ConfigError::TooMany(_) => Place::Host("cpus"),
         }
     }
@@ -339,7 +353,7 @@ fn copy_of(name: &str, copies: u32, copy: u32) -> String {
     if copies == 1 { name.to_owned() } else { format!("{name} {copy}") }
 }
 
-fn within(
+pub(super) fn within(
     place: Place,
     name: &'static str,
     value: f64,

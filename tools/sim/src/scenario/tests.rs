@@ -1,3 +1,5 @@
+use carillon_machine::EoiMode;
+use carillon_machine::EventAbi;
 use carillon_machine::Path;
 use proptest::prelude::any;
 use proptest::proptest;
@@ -88,6 +90,46 @@ fn faults_are_found_on_the_line_that_is_to_blame() {
     assert!(said.starts_with("small.toml:16: source 7 targets CPU 5"), "{said}");
     let said = complaint("affinity = \"1\"", "affinity = \"1\", copies = 4000000000");
     assert_eq!(said, "small.toml:14: vCPUs is 4000000000: expected 1 to 8192 of a domain");
+}
+
+#[test]
+fn event_abis_and_priorities_reach_the_machine_and_wrong_ones_are_refused() {
+    let text = SMALL.replacen("path = \"remapped\"", "priority = 3", 1);
+    let setup = Scenario::parse("small.toml", &text).unwrap().setup().unwrap();
+    assert!(setup.machine.domains.iter().all(|domain| domain.event_abi == EventAbi::Fifo));
+    assert!(matches!(setup.machine.sources[0].path, Path::EventChannel { priority, .. } if priority.number() == 3));
+    let text = SMALL.replacen("kind = \"hvm\"", "kind = \"hvm\"\nevent_abi = \"2-level\"", 1);
+    let text = text.replacen("path = \"remapped\"", "path = \"event\"", 1);
+    let setup = Scenario::parse("small.toml", &text).unwrap().setup().unwrap();
+    assert_eq!(setup.machine.domains[1].event_abi, EventAbi::TwoLevel);
+    let said = complaint("path = \"remapped\"", "priority = 16");
+    assert_eq!(said, "small.toml:20: priority is 16: expected 0 to 15");
+    let said = complaint("kind = \"hvm\"", "kind = \"hvm\"\nevent_abi = \"3-level\"");
+    assert!(said.starts_with("small.toml:14: ") && said.contains("`fifo` or `2-level`"), "{said}");
+    let text = text.replacen("path = \"event\"", "priority = 7", 1);
+    let said = Scenario::parse("small.toml", &text).unwrap_err().to_string();
+    assert!(said.starts_with("small.toml:21: source \"nic\": 2-level event channels have no priorities"), "{said}");
+    let text =
+        text.replacen("priority = 7", "kind = \"software\"\ncopies = 4096", 1).replacen("vector = 0x48\n", "", 1);
+    let said = Scenario::parse("small.toml", &text).unwrap_err().to_string();
+    assert!(said.ends_with("d1 needs 4096 event ports, and its ABI has 4095"), "{said}");
+}
+
+#[test]
+fn late_eois_reach_the_machine_and_are_refused_where_they_have_no_effect() {
+    let late = SMALL.replacen("kind = \"hvm\"", "kind = \"hvm\"\nlate_eoi = true", 1);
+    let text = late.replacen("path = \"remapped\"", "kind = \"software\"", 1).replacen("vector = 0x48\n", "", 1);
+    let scenario = Scenario::parse("small.toml", &text).unwrap();
+    let modes: Vec<EoiMode> = scenario.setup().unwrap().machine.domains.iter().map(|own| own.software_eoi).collect();
+    assert_eq!(modes, [EoiMode::Early, EoiMode::Late]);
+    let again = Scenario::parse("again.toml", &scenario.to_toml().unwrap()).unwrap();
+    assert!(again.domains[1].late_eoi, "it is written down again");
+    let said = Scenario::parse("small.toml", &late).unwrap_err().to_string();
+    let expected = "small.toml:14: late_eoi has no effect: domain \"guest\" has no source of kind \"software\", and other \
+                    events always end early";
+    assert_eq!(said, expected);
+    let said = complaint("kind = \"hvm\"", "kind = \"hvm\"\nlate_eoi = \"yes\"");
+    assert_eq!(said, "small.toml:14: invalid type: string \"yes\", expected a boolean");
 }
 
 #[test]

@@ -119,6 +119,7 @@ pub(crate) fn run(policy: &str) -> RunResult {
         } else {
             vec![blocking(SAS, NIC, "handler running", &[610, 1_180])]
         },
+        event_channels: Vec::new(),
         exits: vec![
             count("external interrupt", 41_877),
             count("EOI", if harmful { 12_044 } else { 12_102 }),

@@ -1,32 +1,18 @@
-//! A domain's physical IRQs: which port each is bound to, and the page that tells which need an EOI
-//! (`PHYSDEVOP_pirq_eoi_gmfn`, `public/physdev.h`).
-
-use alloc::boxed::Box;
-use core::iter;
+//! The page that tells which physical IRQs need an EOI (`PHYSDEVOP_pirq_eoi_gmfn`, `public/physdev.h`), and the EOI.
 
 use hypervisor_abi::Port;
 use hypervisor_abi::VcpuId;
-use hypervisor_abi::physdev::PirqEoiPage;
-use hypervisor_abi::sync::AtomicU8;
-use hypervisor_abi::sync::AtomicU32;
 use hypervisor_abi::sync::Ordering;
 use lock_api::RawMutex;
 
-use super::domain::Domain;
-use super::error::EventError;
-use super::host::Host;
-use super::memory::GuestMemory;
-use super::memory::GuestPlace;
-use super::memory::PinCell;
-
-/// Which port each physical IRQ is bound to.
-#[derive(Debug)]
-pub(crate) struct Pirqs {
-    /// By physical IRQ; 0 for none.
-    ports: Box<[AtomicU32]>,
-    page: PinCell<PirqEoiPage>,
-    unmask: AtomicU8,
-}
+use super::Mapping;
+use super::Pirqs;
+use super::Use;
+use crate::event::domain::Domain;
+use crate::event::error::EventError;
+use crate::event::host::Host;
+use crate::event::memory::GuestMemory;
+use crate::event::memory::GuestPlace;
 
 /// Who unmasks a port whose physical IRQ the guest acknowledges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,34 +24,6 @@ pub enum EoiUnmask {
 }
 
 impl Pirqs {
-    pub(crate) fn new(count: u32) -> Self {
-        Self {
-            ports: iter::repeat_with(|| AtomicU32::new(0)).take(Port(count).index()).collect(),
-            page: PinCell::empty(),
-            unmask: AtomicU8::new(0),
-        }
-    }
-
-    fn cell(&self, pirq: u32) -> Option<&AtomicU32> {
-        self.ports.get(Port(pirq).index())
-    }
-
-    pub(crate) fn has(&self, pirq: u32) -> bool {
-        self.cell(pirq).is_some()
-    }
-
-    pub(crate) fn port(&self, pirq: u32) -> Option<Port> {
-        let port = Port(self.cell(pirq)?.load(Ordering::Acquire));
-        Some(port).filter(|port| port.0 != 0)
-    }
-
-    /// The caller holds the event lock.
-    pub(crate) fn set_port(&self, pirq: u32, port: Option<Port>) {
-        if let Some(cell) = self.cell(pirq) {
-            cell.store(port.map_or(0, |port| port.0), Ordering::Release);
-        }
-    }
-
     pub(crate) fn unmap(&self, memory: &impl GuestMemory) {
         self.page.unpin(memory);
         self.unmask.store(0, Ordering::Release);
@@ -105,16 +63,19 @@ impl<L: RawMutex> Domain<L> {
     }
 
     /// The guest acknowledges a physical IRQ (`PHYSDEVOP_eoi`): unmasks its port if the guest asked for that. The host
-    /// acknowledges the interrupt itself.
+    /// acknowledges the interrupt itself, or leaves that to [`physdev_op`](Self::physdev_op).
     ///
     /// # Errors
-    /// Out of the domain's range.
+    /// Out of the domain's range; a number that is neither bound, mapped nor used.
     pub fn pirq_eoi<H: Host<Lock = L>>(&self, host: &H, pirq: u32) -> Result<(), EventError> {
         if !self.pirqs.has(pirq) {
             return Err(EventError::NoPirq(self.id, pirq));
         }
         match self.pirqs.port(pirq) {
-            Some(port) if self.pirqs.unmask.load(Ordering::Acquire) != 0 => self.unmask(host, port),
+            None if self.pirqs.mapping(pirq) == Mapping::None && self.pirqs.usage(pirq) == Use::None => {
+                Err(EventError::PirqUnknown(self.id, pirq))
+            }
+            Some(port) if self.unmasks_at_eoi() => self.unmask(host, port),
             _ => Ok(()),
         }
     }
@@ -133,18 +94,4 @@ pub enum EoiNeed {
     Hypercall,
     /// It does not.
     None,
-}
-
-/// The physical IRQ a guest's emulated MSI stands for: one with vector 0, whatever its delivery mode (R-33: such a message
-/// looks like ExtINT). The number's low 8 bits are the destination, the others bits 31:8 of the address's upper half.
-///
-/// `None` for an ordinary MSI.
-#[must_use]
-pub const fn pirq_of_msi(address: u64, data: u32) -> Option<u32> {
-    if data & 0xff != 0 {
-        return None;
-    }
-    let [_, low_8, low_16, _, _, high_8, high_16, high_24] = address.to_le_bytes();
-    let destination = low_16 << 4 | low_8 >> 4;
-    Some(u32::from_le_bytes([destination, high_8, high_16, high_24]))
 }

@@ -1,4 +1,4 @@
-//! A lock whose state loom knows.
+//! A lock whose state loom knows, for the model-checked tests of both sides.
 
 use std::mem;
 use std::sync::Mutex;
