@@ -5,7 +5,6 @@ use core::arch::asm;
 
 use guest_shim::Hypercalls;
 use guest_shim::Xen;
-use hypervisor_abi::DomainId;
 use hypervisor_abi::PAGE_SIZE;
 use hypervisor_abi::VcpuId;
 use hypervisor_abi::event::EventOp;
@@ -25,12 +24,9 @@ const EVENT_CHANNEL_OP: u32 = 32;
 const PHYSDEV_OP: u32 = 33;
 const HVM_OP: u32 = 34;
 
-/// `XENMEM_add_to_physmap` (`public/memory.h`).
-const ADD_TO_PHYSMAP: u64 = 7;
 /// `SCHEDOP_*` (`public/sched.h`).
 const YIELD: u64 = 0;
 const SHUTDOWN: u64 = 2;
-const POLL: u64 = 3;
 /// `VCPUOP_*` (`public/vcpu.h`).
 const STOP_PERIODIC_TIMER: u32 = 7;
 const SET_SINGLESHOT_TIMER: u32 = 8;
@@ -42,17 +38,6 @@ static CODE: Page<[u8; PAGE_SIZE]> = Page::ZERO;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hypervisor(());
 
-/// `struct xen_add_to_physmap` with the space `XENMAPSPACE_shared_info`, which is 0.
-#[derive(Debug, IntoBytes, Immutable)]
-#[repr(C)]
-struct AddSharedInfo {
-    domid: u16,
-    size: u16,
-    space: u32,
-    index: u64,
-    gfn: u64,
-}
-
 /// `struct vcpu_set_singleshot_timer`.
 #[derive(Debug, IntoBytes, Immutable)]
 #[repr(C)]
@@ -60,16 +45,6 @@ struct SingleshotTimer {
     timeout: u64,
     flags: u32,
     padding: u32,
-}
-
-/// `struct sched_poll` for one port.
-#[derive(Debug, IntoBytes, Immutable)]
-#[repr(C)]
-struct Poll {
-    ports: u64,
-    count: u32,
-    padding: u32,
-    timeout: u64,
 }
 
 impl Hypervisor {
@@ -81,12 +56,6 @@ impl Hypervisor {
         Self(())
     }
 
-    /// Has Xen put the page of event channels at a frame (`XENMAPSPACE_shared_info`).
-    pub(crate) fn map_shared_info(self, gfn: u64) -> i64 {
-        let argument = AddSharedInfo { domid: DomainId::SELF.0, size: 0, space: 0, index: 0, gfn };
-        call(MEMORY_OP, [ADD_TO_PHYSMAP, address_of(&argument), 0])
-    }
-
     /// Has `VIRQ_TIMER` of the caller's vCPU come once, at a moment of the hypervisor's clock, in ns.
     pub(crate) fn set_timer(self, vcpu: VcpuId, timeout: u64) -> i64 {
         let argument = SingleshotTimer { timeout, flags: 0, padding: 0 };
@@ -96,12 +65,6 @@ impl Hypervisor {
     /// Stops the periodic `VIRQ_TIMER` that every vCPU begins with.
     pub(crate) fn stop_periodic_timer(self, vcpu: VcpuId) -> i64 {
         call(VCPU_OP, [u64::from(STOP_PERIODIC_TIMER), u64::from(vcpu.0), 0])
-    }
-
-    /// Blocks until a port is pending, or until a moment of the hypervisor's clock, in ns (`SCHEDOP_poll`).
-    pub(crate) fn poll(self, port: u32, timeout: u64) -> i64 {
-        let argument = Poll { ports: address_of(&port), count: 1, padding: 0, timeout };
-        call(SCHED_OP, [POLL, address_of(&argument), 0])
     }
 
     /// Lets others use the processor (`SCHEDOP_yield`).
@@ -134,6 +97,14 @@ impl Hypercalls for Hypervisor {
 
     fn xen_version(&self, op: u32, argument: &mut [u8]) -> i64 {
         call(XEN_VERSION, [u64::from(op), address_of(argument), 0])
+    }
+
+    fn memory_op(&self, op: u32, argument: &mut [u8]) -> i64 {
+        call(MEMORY_OP, [u64::from(op), address_of(argument), 0])
+    }
+
+    fn sched_op(&self, op: u32, argument: &mut [u8]) -> i64 {
+        call(SCHED_OP, [u64::from(op), address_of(argument), 0])
     }
 }
 

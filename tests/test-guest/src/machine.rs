@@ -5,6 +5,7 @@ use guest_shim::Place;
 use guest_shim::Upcall;
 use guest_shim::Xen;
 use guest_shim::features;
+use guest_shim::map_shared_info;
 use hypervisor_abi::features::Features;
 use hypervisor_abi::hvm::CallbackVia;
 use hypervisor_abi::vcpu_info::RegisterVcpuInfo;
@@ -80,7 +81,7 @@ pub(crate) fn discover(start_info: u64) {
 fn reach(start_info: &StartInfo, xen: Xen) -> OnXen {
     let hypervisor = Hypervisor::enter(&xen);
     let features = features(&hypervisor).expect("every Xen has this call");
-    assert_eq!(hypervisor.map_shared_info(SHARED_INFO.gfn().0), 0, "the page of event channels");
+    map_shared_info(&hypervisor, SHARED_INFO.gfn()).expect("the page is the guest's");
     assert_eq!(register_second(hypervisor), 0, "the block of the second vCPU");
     let upcall = match option(start_info, "upcall=") {
         Some("callback") => Upcall::Callback(CallbackVia::Vector(UPCALL)),

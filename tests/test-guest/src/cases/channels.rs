@@ -4,7 +4,9 @@ use guest_shim::Eoi;
 use guest_shim::EoiMode;
 use guest_shim::Restored;
 use guest_shim::Served;
+use guest_shim::Time;
 use guest_shim::Work;
+use guest_shim::poll;
 use heapless::Vec;
 use hypervisor_abi::DomainId;
 use hypervisor_abi::Errno;
@@ -135,11 +137,13 @@ pub(super) fn timer<A: Abi>() {
     let mut vcpu = Vcpu::bring_up(&channels, FIRST);
     let hypervisor = on_xen().hypervisor;
     assert_eq!(hypervisor.stop_periodic_timer(FIRST), 0);
+    let closed = poll(&hypervisor, &[Port(9)], None).expect_err("nobody has opened it");
+    assert!(closed.is(Errno::Invalid), "{closed}");
     let port = channels.bind_virq(Virq::TIMER, FIRST, EoiMode::Early).expect("a port");
     for _ in 0..5 {
         let due = now(FIRST).0 + TIMER_NS;
         assert_eq!(hypervisor.set_timer(FIRST, due), 0);
-        assert_eq!(hypervisor.poll(port.0, due + 1000 * TIMER_NS), 0);
+        poll(&hypervisor, &[port], Some(Time(due + 1000 * TIMER_NS))).expect("the port is open");
         assert!(channels.is_pending(port) && now(FIRST).0 >= due);
         channels.unmask(port).expect("a port");
         assert_eq!(vcpu.wait(&channels), [port]);
