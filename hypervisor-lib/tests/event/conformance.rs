@@ -101,6 +101,7 @@ macro_rules! conformance {
 
 conformance!(
     connections(carillon_conformance::Who::Two),
+    moves,
     offers,
     offers_for_others,
     interrupts,

@@ -39,6 +39,28 @@ pub fn connections(bed: &impl Bed, far: Who) {
     assert_eq!(other.send(end), Err(Errno::Invalid));
 }
 
+/// A port notifies the vCPU it is moved to, from the next event on; one that is pending already stays where it was announced.
+/// An end that nobody is connected to moves, too, and drops what is sent.
+pub fn moves(bed: &impl Bed) {
+    let one = Caller(bed, Who::One);
+    let source = one.alloc_unbound(SELF, SELF).expect("one's own port");
+    one.send(source).expect("dropped");
+    one.bind_vcpu(source, 1).expect("an offered port moves");
+    assert_eq!(one.status(SELF, source).map(|status| status.vcpu), Ok(1));
+    let end = one.bind_interdomain(SELF, source).expect("offered");
+    assert_eq!(one.status(SELF, end).map(|status| status.vcpu), Ok(0), "a new end notifies vCPU 0");
+    assert_eq!(bed.consume(Who::One, 0), [end]);
+    one.send(source).expect("connected");
+    one.bind_vcpu(end, 1).expect("a connected port moves");
+    assert_eq!(bed.consume(Who::One, 1), []);
+    assert_eq!(bed.consume(Who::One, 0), [end]);
+    one.send(source).expect("connected");
+    assert_eq!(bed.consume(Who::One, 0), []);
+    assert_eq!(bed.consume(Who::One, 1), [end]);
+    one.send(end).expect("connected");
+    assert_eq!(bed.consume(Who::One, 1), [source]);
+}
+
 /// A guest can offer none of another domain's ports, nor look at them.
 pub fn offers(bed: &impl Bed) {
     let one = Caller(bed, Who::One);

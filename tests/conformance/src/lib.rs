@@ -25,6 +25,7 @@ pub use bed::ForeignVirqs;
 pub use bed::Ports;
 pub use bed::Who;
 pub use connections::connections;
+pub use connections::moves;
 pub use connections::offers;
 pub use connections::offers_for_others;
 pub use interrupts::foreign_virqs;

@@ -114,6 +114,7 @@ macro_rules! cases {
 
 cases! {
     connections(Who::One),
+    moves,
     offers,
     offers_for_others,
     interrupts,

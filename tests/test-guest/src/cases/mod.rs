@@ -83,7 +83,7 @@ const CASES: &[Case] = cases! {
         }
         Xen: vcpus { ipis, moved_port, timers, no_event_is_lost, }
         Dom0: dom0 { shared_page, }
-        Xen: conformance { connections, offers, interrupts, foreign_virqs, masks, refusals, limits, reset, }
+        Xen: conformance { connections, moves, offers, interrupts, foreign_virqs, masks, refusals, limits, reset, }
         Dom0: conformance { offers_for_others, }
     }
 };
