@@ -20,8 +20,9 @@ enum Layer {
 }
 
 /// The house, bottom up: directory, layer.
-const HOUSE: [(&str, Layer); 10] = [
+const HOUSE: [(&str, Layer); 12] = [
     ("hypervisor-lib/abi", Layer::Layout),
+    ("tests/conformance", Layer::Core),
     ("vector-allocator", Layer::Core),
     ("guest-shim", Layer::Core),
     ("hypervisor-lib", Layer::Core),
@@ -30,6 +31,7 @@ const HOUSE: [(&str, Layer); 10] = [
     ("tools/capi", Layer::Tool),
     ("tools/carillon", Layer::Tool),
     ("tests/event", Layer::Tool),
+    ("tests/xen", Layer::Tool),
     ("tests", Layer::Tool),
 ];
 

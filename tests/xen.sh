@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Boots Debian's Xen 4.17 with a Linux dom0 under QEMU, runs the test guest in its domains, and judges what they say: each
+# case is a test. The test guest is booted without Xen, too. No hardware virtualization is needed.
+# Usage: tests/xen.sh [ARGUMENTS]     arguments are the test runner's, such as the name of a test
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+readonly made=$PWD/target/xen
+
+if ! command -v qemu-system-x86_64 >/dev/null; then
+    echo 'SKIP xen: qemu-system-x86_64 is not installed (apt-get install qemu-system-x86)'
+    exit 0
+fi
+mkdir -p "$made"
+tests/xen/prepare >"$made/prepare.log" 2>&1
+case $? in
+    0) ;;
+    3)
+        echo "SKIP xen: $(tail -n 1 "$made/prepare.log")"
+        exit 0
+        ;;
+    *)
+        cat "$made/prepare.log"
+        exit 1
+        ;;
+esac
+
+set -e
+CARGO_TARGET_DIR=target/test-guest cargo build --release --locked --manifest-path tests/test-guest/Cargo.toml
+# Linux unpacks one archive after the other.
+rm -rf "$made/overlay"
+mkdir -p "$made/overlay"
+strip -o "$made/overlay/test-guest" target/test-guest/release/test-guest
+libraries=("$made"/root/usr/lib/x86_64-linux-gnu/lib{xenevtchn,xenforeignmemory,xencall,xentoollog,xentoolcore}.a)
+gcc -O2 -Wall -Wextra -Werror -I "$made/root/usr/include" -o "$made/overlay/peer" tests/xen/dom0/peer.c "${libraries[@]}"
+install -m 755 tests/xen/dom0/cases.sh "$made/overlay/cases"
+{
+    cat "$made/dom0.cpio"
+    (cd "$made/overlay" && find . | "$made/root/bin/busybox" cpio -o -H newc 2>/dev/null)
+} >"$made/initrd.cpio"
+cargo test --locked -p carillon-xen-tests --test on_xen -- --show-output "$@"

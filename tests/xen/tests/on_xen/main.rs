@@ -1,0 +1,190 @@
+//! The test guest's cases on real Xen, and without it. Each machine is booted once; its cases are tests of their own.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use carillon_xen_tests::End;
+use carillon_xen_tests::Machine;
+use carillon_xen_tests::Transcript;
+use carillon_xen_tests::Verdict;
+
+/// How long Xen may take, from its first instruction to the end of the last guest: 20 s on an idle machine. A guest that hangs is
+/// ended by dom0 long before.
+const XEN_DEADLINE: Duration = Duration::from_secs(480);
+/// How long the guest may take without Xen.
+const BARE_DEADLINE: Duration = Duration::from_secs(30);
+
+static XEN: LazyLock<Transcript> = LazyLock::new(boot_xen);
+static BARE: LazyLock<Transcript> = LazyLock::new(boot_bare);
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
+}
+
+fn boot(command: Command, deadline: Duration, log: &str) -> Transcript {
+    let machine = Machine { command, deadline, last_record: "end", log: target().join("xen").join(log) };
+    let transcript = machine.run().expect("QEMU runs: tests/xen.sh makes what it boots");
+    println!("ended {:?} after {} lines", transcript.end, transcript.lines.len());
+    transcript
+}
+
+/// One physical CPU, emulated in one thread, whose time goes by its instructions, 2 ns each: a busy host makes it slower but not
+/// late. Without SMAP, as dom0 crashes with it; without AVX and XSAVE, as with them
+/// programs die at random as soon as two domains run.
+fn boot_xen() -> Transcript {
+    let made = target().join("xen");
+    let xen = "com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all dom0_mem=1024M dom0_max_vcpus=1 noreboot spec-ctrl=no";
+    let linux = "console=hvc0 earlyprintk=xen mitigations=off nokaslr random.trust_cpu=on panic=1 quiet";
+    let modules = format!("{} {linux},{}", made.join("vmlinux").display(), made.join("initrd.cpio").display());
+    let mut command = Command::new("qemu-system-x86_64");
+    command
+        .args(["-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=1,sleep=off"])
+        .args(["-machine", "q35", "-smp", "1", "-m", "2048"])
+        .args(["-cpu", "max,-smap,-xsave,-avx,-avx2"])
+        .args(["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"])
+        .arg("-kernel")
+        .arg(made.join("xen"))
+        .args(["-append", xen, "-initrd", &modules]);
+    boot(command, XEN_DEADLINE, "console-xen.log")
+}
+
+fn boot_bare() -> Transcript {
+    let mut command = Command::new("qemu-system-x86_64");
+    command
+        .args(["-accel", "tcg", "-machine", "q35", "-smp", "2", "-m", "64"])
+        .args(["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"])
+        .arg("-kernel")
+        .arg(target().join("test-guest/release/test-guest"));
+    boot(command, BARE_DEADLINE, "console-bare.log")
+}
+
+/// A case held; what was noted about it is printed.
+fn passes(machine: &Transcript, guest: &str, case: &str) {
+    let (verdict, notes) = machine.case(guest, case);
+    notes.iter().for_each(|note| println!("{note}"));
+    let log = machine.log.display();
+    assert_eq!(
+        verdict,
+        Verdict::Pass,
+        "{guest}: {case}; {:?}, see {log}, which ends:\n{}",
+        machine.end,
+        machine.tail(5)
+    );
+}
+
+/// A test for each case of a guest, and one that there is no other.
+macro_rules! guest_on_xen {
+    ($guest:ident: $($module:ident { $($case:ident,)* })*) => {
+        mod $guest {
+            const GUEST: &str = stringify!($guest);
+
+            $(mod $module {
+                $(#[test]
+                fn $case() {
+                    super::super::passes(&super::super::XEN, super::GUEST, concat!(stringify!($module), ".", stringify!($case)));
+                })*
+            })*
+
+            #[test]
+            fn has_no_other_cases() {
+                let expected: Vec<&str> = vec![$($(concat!(stringify!($module), ".", stringify!($case)),)*)*];
+                assert_eq!(super::XEN.cases(GUEST), expected);
+            }
+        }
+    };
+}
+
+/// The guests, which differ in how events interrupt them.
+macro_rules! guests_on_xen {
+    ($($guests:ident)*: $cases:tt) => { $(guests_on_xen!(@ $guests $cases);)* };
+    (@ $guest:ident { $($cases:tt)* }) => { guest_on_xen!($guest: $($cases)*); };
+}
+
+guests_on_xen!(callback vector: {
+    boot {
+        start_info,
+        hypervisor,
+        vcpu_info,
+    }
+    queues {
+        every_priority,
+        first_in_first_out,
+        a_higher_priority_overtakes,
+        refused_priorities,
+    }
+    conformance {
+        queues,
+    }
+    two_level {
+        ipi,
+        mask_and_unmask,
+        late_end,
+        loopback,
+        close_and_bind_again,
+        many_ports,
+        timer,
+        reset_and_rebind,
+        ipis,
+        moved_port,
+        timers,
+        no_event_is_lost,
+        shared_page,
+        connections,
+        moves,
+        offers,
+        interrupts,
+        foreign_virqs,
+        masks,
+        refusals,
+        limits,
+        reset,
+        offers_for_others,
+    }
+    fifo {
+        ipi,
+        mask_and_unmask,
+        late_end,
+        loopback,
+        close_and_bind_again,
+        many_ports,
+        timer,
+        reset_and_rebind,
+        ipis,
+        moved_port,
+        timers,
+        no_event_is_lost,
+        shared_page,
+        connections,
+        moves,
+        offers,
+        interrupts,
+        foreign_virqs,
+        masks,
+        refusals,
+        limits,
+        reset,
+        offers_for_others,
+    }
+});
+
+#[test]
+fn dom0_starts_every_guest_and_sees_it_end() {
+    assert_eq!(XEN.end, End::Complete);
+    for guest in ["callback", "vector"] {
+        passes(&XEN, "dom0", guest);
+    }
+}
+
+#[test]
+fn the_guest_boots_without_xen_and_skips_what_needs_it() {
+    passes(&BARE, "guest", "boot.start_info");
+    let skipped = BARE
+        .cases("guest")
+        .into_iter()
+        .filter(|case| BARE.case("guest", case).0 == Verdict::Skip("there is no Xen".into()));
+    assert_eq!(skipped.count() + 1, BARE.cases("guest").len());
+    assert_eq!(BARE.end, End::Complete);
+}
