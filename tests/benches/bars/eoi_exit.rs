@@ -108,10 +108,9 @@ pub(crate) fn compare() -> impl FnMut(u64) {
     move |operations| {
         for _ in 0..operations {
             let (vcpu, cpu) = draw();
-            for field in 0..4 {
-                let value = bitmaps[vcpu].0[field];
-                if loaded[cpu][field] != value {
-                    loaded[cpu][field] = value;
+            for (field, (loaded, value)) in loaded[cpu].iter_mut().zip(bitmaps[vcpu].0).enumerate() {
+                if *loaded != value {
+                    *loaded = value;
                     black_box((field, value));
                 }
             }

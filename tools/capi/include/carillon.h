@@ -383,6 +383,12 @@ enum carillon_event_action_kind
     CARILLON_EVENT_ACTION_KIND_UNBIND_PIRQ = 6,
     // Move the physical IRQ `pirq` to where the vCPU runs.
     CARILLON_EVENT_ACTION_KIND_MOVE_PIRQ = 7,
+    // Acknowledge the interrupt behind the physical IRQ `pirq`, so that it can happen again.
+    CARILLON_EVENT_ACTION_KIND_ACKNOWLEDGE_PIRQ = 8,
+    // Mask the message behind the physical IRQ `pirq` if `level` is 1, unmask it if it is 0.
+    CARILLON_EVENT_ACTION_KIND_MASK_MESSAGE = 9,
+    // Hand a message with `vector` to the local APICs that `flags` address.
+    CARILLON_EVENT_ACTION_KIND_INJECT_MESSAGE = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -493,7 +499,7 @@ struct carillon_event_action {
     uint32_t device;
     // Its pin, 0 for INTA.
     uint32_t pin;
-    // 1 to assert, 0 to deassert.
+    // 1 to assert or mask, 0 to deassert or unmask.
     uint32_t level;
     // The port.
     uint32_t port;
@@ -501,6 +507,8 @@ struct carillon_event_action {
     uint32_t consumer;
     // The physical IRQ.
     uint32_t pirq;
+    // How a message is delivered: XEN_DOMCTL_VMSI_X86_* of `public/domctl.h`.
+    uint32_t flags;
 };
 
 // What event channels ask of their hypervisor. All functions are called on a thread that calls the library, while it holds

@@ -3,6 +3,7 @@
 use hypervisor_lib::event::Action;
 use hypervisor_lib::event::CallbackLine;
 use hypervisor_lib::event::Level;
+use hypervisor_lib::event::MaskState;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,12 @@ pub enum EventActionKind {
     UnbindPirq = 6,
     /// Move the physical IRQ `pirq` to where the vCPU runs.
     MovePirq = 7,
+    /// Acknowledge the interrupt behind the physical IRQ `pirq`, so that it can happen again.
+    AcknowledgePirq = 8,
+    /// Mask the message behind the physical IRQ `pirq` if `level` is 1, unmask it if it is 0.
+    MaskMessage = 9,
+    /// Hand a message with `vector` to the local APICs that `flags` address.
+    InjectMessage = 10,
 }
 
 /// What is to be done, to what. Fields that the kind does not speak of are 0.
@@ -44,7 +51,7 @@ pub struct EventAction {
     pub device: u32,
     /// Its pin, 0 for INTA.
     pub pin: u32,
-    /// 1 to assert, 0 to deassert.
+    /// 1 to assert or mask, 0 to deassert or unmask.
     pub level: u32,
     /// The port.
     pub port: u32,
@@ -52,6 +59,8 @@ pub struct EventAction {
     pub consumer: u32,
     /// The physical IRQ.
     pub pirq: u32,
+    /// How a message is delivered: XEN_DOMCTL_VMSI_X86_* of `public/domctl.h`.
+    pub flags: u32,
 }
 
 impl EventAction {
@@ -91,6 +100,16 @@ impl EventAction {
             Action::MovePirq { domain, pirq, vcpu } => {
                 Self { pirq, vcpu: vcpu.0, ..new(EventActionKind::MovePirq, domain) }
             }
+            Action::AcknowledgePirq { domain, pirq } => Self { pirq, ..new(EventActionKind::AcknowledgePirq, domain) },
+            Action::MaskMessage { domain, pirq, state } => {
+                let level = u32::from(state == MaskState::Masked);
+                Self { pirq, level, ..new(EventActionKind::MaskMessage, domain) }
+            }
+            Action::InjectMessage { domain, message } => Self {
+                vector: u32::from(message.vector),
+                flags: message.flags.into(),
+                ..new(EventActionKind::InjectMessage, domain)
+            },
         }
     }
 }
