@@ -26,7 +26,7 @@ use loom::thread;
 use vector_allocator::CpuId;
 use vector_allocator::Vector;
 
-use crate::machine::LoomLock;
+use crate::lock::LoomLock;
 use crate::machine::explore;
 
 const KEY: VcpuKey = VcpuKey { domain: DomainId(1), vcpu: VcpuId(0) };
