@@ -23,8 +23,6 @@ use hypervisor_abi::page::PageKind;
 use hypervisor_lib::event::Action;
 use hypervisor_lib::event::Domain;
 use hypervisor_lib::event::DomainConfig;
-use hypervisor_lib::event::EventCall;
-use hypervisor_lib::event::EventError;
 use hypervisor_lib::event::GuestMemory;
 use hypervisor_lib::event::GuestPlace;
 use hypervisor_lib::event::Host;
@@ -36,9 +34,6 @@ use hypervisor_lib::event::VirqHandlers;
 use hypervisor_lib::event::WordSize;
 use hypervisor_lib::fabric::DomainKind;
 use lock_api::RawMutex;
-use zerocopy::FromBytes;
-use zerocopy::Immutable;
-use zerocopy::IntoBytes;
 
 /// Who sends.
 pub(crate) const SENDER: DomainId = DomainId::DOM0;
@@ -239,45 +234,10 @@ pub(crate) struct Door<'h, L: RawMutex> {
     hypervisor: &'h Hypervisor<L>,
 }
 
-/// Reads an argument, runs the call, and writes the argument back.
-fn with<A: FromBytes + IntoBytes + Immutable>(
-    bytes: &mut [u8],
-    call: impl FnOnce(&mut A) -> Result<(), EventError>,
-) -> i64 {
-    let Ok(mut argument) = A::read_from_bytes(bytes) else { return Errno::BadAddress.hypercall_result() };
-    let result = call(&mut argument);
-    if argument.write_to(bytes).is_err() {
-        return Errno::BadAddress.hypercall_result();
-    }
-    result.map_or_else(|error| error.errno().hypercall_result(), |()| 0)
-}
-
 impl<L: RawMutex> Hypercalls for Door<'_, L> {
     fn event_channel_op(&self, op: EventOp, argument: &mut [u8]) -> i64 {
-        /// Carries out the operation of one argument structure.
-        macro_rules! call {
-            ($name:ident) => {
-                with(argument, |argument: &mut event::$name| {
-                    let mut call = EventCall::$name(*argument);
-                    let result = self.hypervisor.guest().event_channel_op(self.hypervisor, &mut call);
-                    if let EventCall::$name(filled) = call {
-                        *argument = filled;
-                    }
-                    result
-                })
-            };
-        }
-        match op {
-            EventOp::AllocUnbound => call!(AllocUnbound),
-            EventOp::BindIpi => call!(BindIpi),
-            EventOp::BindVcpu => call!(BindVcpu),
-            EventOp::Send => call!(Send),
-            EventOp::Unmask => call!(Unmask),
-            EventOp::InitControl => call!(InitControl),
-            EventOp::ExpandArray => call!(ExpandArray),
-            EventOp::SetPriority => call!(SetPriority),
-            _ => Errno::NotImplemented.hypercall_result(),
-        }
+        let result = self.hypervisor.guest().event_channel_hypercall(self.hypervisor, op, argument);
+        result.map_or_else(Errno::hypercall_result, |()| 0)
     }
 
     fn vcpu_op(&self, _: u32, vcpu: VcpuId, _: &mut [u8]) -> i64 {
