@@ -15,11 +15,13 @@ pub(crate) fn measure() -> Vec<Bar> {
     let local = race.enter(local_apic::local());
     let floor_posted = race.enter(floor::posted());
     let posted = race.enter(local_apic::posted());
+    let routed = race.enter(local_apic::routed());
     let nothing = race.enter(local_apic::sync_of_nothing());
     let times = race.run();
     let mut bars = vec![
         Bar::new("A1-local", times.ratio(local, floor), Limit::AtMost(0.75)),
         Bar::new("A2-posted", times.ratio(posted, floor_posted), Limit::AtMost(1.0)),
+        Bar::new("A2-routed", times.ratio(routed, floor_posted), Limit::Report),
         Bar::new("A2-sync-of-nothing", times.ratio(nothing, floor), Limit::AtMost(0.2)),
     ];
     for (count, bound) in [(1024, 1.5), (4096, 2.0)] {

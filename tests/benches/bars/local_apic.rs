@@ -12,11 +12,13 @@ use hypervisor_lib::delivery::Destination;
 use hypervisor_lib::delivery::Host;
 use hypervisor_lib::delivery::Message;
 use hypervisor_lib::delivery::Moment;
+use hypervisor_lib::delivery::Notification;
 use hypervisor_lib::delivery::software::Acknowledged;
 use hypervisor_lib::delivery::software::ApicFeatures;
 use hypervisor_lib::delivery::software::LocalApic;
 use hypervisor_lib::delivery::software::LocalApicConfig;
 use hypervisor_lib::delivery::software::ProcessorRole;
+use vector_allocator::Vector;
 
 use crate::floor::random_vectors;
 
@@ -91,8 +93,27 @@ pub(crate) fn local() -> impl FnMut(u64) {
     }
 }
 
-/// Workload A2: each vector sent over the bus, synced, delivered and ended.
+/// Workload A2: each vector posted as a sender does that knows the vCPU, synced, delivered and ended.
 pub(crate) fn posted() -> impl FnMut(u64) {
+    let (host, mut apics) = apics(1);
+    let vectors: Vec<Vector> = messages().iter().filter_map(|message| Vector::new(message.vector).ok()).collect();
+    let mut next = 0;
+    move |operations| {
+        for _ in 0..operations {
+            let inbox = host.bus.inbox(VcpuId(0)).expect("the vCPU is there");
+            if inbox.post(vectors[next], TriggerMode::Edge) == Notification::Due {
+                host.act(Action::Kick(VcpuId(0)));
+            }
+            apics[0].sync(&host);
+            serve(&mut apics[0], &host);
+            next = (next + 1) % vectors.len();
+        }
+        std::hint::black_box(&apics);
+    }
+}
+
+/// The same for a sender that has a message: who is addressed is found first.
+pub(crate) fn routed() -> impl FnMut(u64) {
     let (host, mut apics) = apics(1);
     let messages = messages();
     let mut next = 0;
