@@ -6,6 +6,7 @@ use loom::thread;
 use hypervisor_abi::DomainId;
 use hypervisor_abi::event::LINKED;
 use hypervisor_abi::sync::Ordering;
+use hypervisor_lib::event::EoiUnmask;
 use hypervisor_lib::event::ResetStep;
 
 use crate::machine::ARRAY_GFN;
@@ -101,6 +102,24 @@ fn an_event_beside_the_switch_to_fifo_is_delivered_once() {
         machine.own().expand_array(&*machine, ARRAY_GFN).expect("a page");
         sender.join().expect("a sender that ends");
         assert_eq!(machine.drain(V0), [port]);
+    });
+}
+
+/// R-62 speaks of Viridian's reference-TSC page. The pages a guest names here are set the same way, by any of its vCPUs.
+#[test]
+fn r62_a_page_that_two_vcpus_set_at_once_is_held_once() {
+    explore(3, || {
+        let machine = Arc::new(Machine::new());
+        let before = machine.pins();
+        let register =
+            |gfn| move |machine: &Machine| machine.own().register_pirq_eoi_page(machine, gfn, EoiUnmask::Manual);
+        let other = {
+            let (machine, register) = (Arc::clone(&machine), register(ARRAY_GFN));
+            thread::spawn(move || register(&machine))
+        };
+        let results = [register(ARRAY_GFN + 1)(&machine), other.join().expect("a vCPU that ends")];
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+        assert_eq!(machine.pins(), before + 1);
     });
 }
 

@@ -136,6 +136,11 @@ impl Machine {
         self.peer().send(self, theirs).expect("a port of the peer");
     }
 
+    /// How many pages the hypervisor holds.
+    pub(crate) fn pins(&self) -> u32 {
+        self.memory.pins()
+    }
+
     pub(crate) fn kicks(&self) -> usize {
         mem::take(&mut *self.actions.lock().expect("nobody panicked")).len()
     }
