@@ -3,6 +3,7 @@
 use std::ffi::c_char;
 
 use carillon_sim::snapshot::HostSnapshot;
+use carillon_sim::snapshot::SourceName;
 use serde::Serialize;
 use vector_allocator::Assignment;
 use vector_allocator::Change;
@@ -17,7 +18,6 @@ use vector_allocator::inversions;
 
 use crate::call::enter;
 use crate::document;
-use crate::document::SourceName;
 use crate::handle;
 use crate::handle::Handle;
 use crate::handle::Object;

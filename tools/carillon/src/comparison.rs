@@ -1,5 +1,6 @@
 //! Runs of one scenario side by side, for people and programs.
 
+use carillon_sim::snapshot::Harms;
 use std::collections::BTreeMap;
 
 use carillon_sim::RunResult;
@@ -10,7 +11,7 @@ use carillon_sim::report::format;
 use serde::Serialize;
 use vector_allocator::Owner;
 
-use crate::harm::Harms;
+use crate::harm;
 use crate::page::Page;
 use crate::page::Piece;
 use crate::page::Tone;
@@ -87,7 +88,7 @@ impl Comparison {
             let Impossible { policy, engine, why } = impossible;
             page.line(Tone::Warn, &format!("Not run: {policy}/{engine}: {why}"));
         }
-        self.harms.show(page);
+        harm::show(&self.harms, page);
         self.show_sources(page);
         self.show_waiting(page);
         self.show_exits(page);

@@ -1,6 +1,7 @@
 //! `carillon inspect`: who owns which vector on which CPU, by which path and why, and what is wrong with that.
 
 use carillon_sim::snapshot::DomainFacts;
+use carillon_sim::snapshot::Harms;
 use carillon_sim::snapshot::HostFacts;
 use carillon_sim::snapshot::HostSnapshot;
 use carillon_sim::snapshot::RouteFinding;
@@ -13,7 +14,7 @@ use vector_allocator::CpuId;
 use crate::cli::InspectArgs;
 use crate::failure::Failure;
 use crate::failure::Verdict;
-use crate::harm::Harms;
+use crate::harm;
 use crate::hosts;
 use crate::output::Answer;
 use crate::output::Output;
@@ -167,7 +168,7 @@ impl Inspection {
             page.line(Tone::Plain, &format!("  [{number}] {reason}"));
         }
         self.show_unbound(page);
-        self.harms.show(page);
+        harm::show(&self.harms, page);
         if !self.notes.is_empty() {
             page.heading("What the recording leaves open");
             for note in &self.notes {

@@ -2,6 +2,7 @@
 
 use carillon_machine::VcpuRef;
 use carillon_sim::snapshot::SourceFacts;
+use carillon_sim::snapshot::SourceName;
 use serde::Serialize;
 use vector_allocator::Assignment;
 use vector_allocator::Change;
@@ -9,7 +10,6 @@ use vector_allocator::CpuSet;
 use vector_allocator::PlannedMove;
 use vector_allocator::SourceId;
 
-use crate::harm::SourceName;
 use crate::page::Page;
 use crate::page::Tone;
 use crate::plan::Steps;

@@ -1,5 +1,6 @@
 //! `carillon plan`: the smallest set of moves that mends a host, and what remains.
 
+use carillon_sim::snapshot::SourceName;
 use std::collections::BTreeMap;
 
 use carillon_sim::snapshot::HostSnapshot;
@@ -20,7 +21,6 @@ use crate::cli::PlanArgs;
 use crate::cli::Whose;
 use crate::failure::Failure;
 use crate::failure::Verdict;
-use crate::harm::SourceName;
 use crate::hosts;
 use crate::moved::Moved;
 use crate::output::Answer;

@@ -1,5 +1,6 @@
 //! What is simulated: a scenario, or a recorded host as one.
 
+use carillon_sim::snapshot::Harms;
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -10,7 +11,6 @@ use carillon_sim::snapshot::HostSnapshot;
 
 use crate::cli::SubjectArgs;
 use crate::failure::Failure;
-use crate::harm::Harms;
 use crate::hosts;
 
 /// Something to simulate.
