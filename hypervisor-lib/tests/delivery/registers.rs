@@ -3,7 +3,12 @@
 use hypervisor_abi::apic::ApicAccess;
 use hypervisor_abi::apic::ApicMode;
 use hypervisor_abi::apic::ApicRegister;
+use hypervisor_abi::apic::DeliveryMode;
 use hypervisor_abi::apic::LvtEntry;
+use hypervisor_abi::apic::TriggerMode;
+use hypervisor_lib::delivery::Action;
+use hypervisor_lib::delivery::Destination;
+use hypervisor_lib::delivery::Message;
 use hypervisor_lib::delivery::software::AccessWidth;
 use hypervisor_lib::delivery::software::ApicFeatures;
 use hypervisor_lib::delivery::software::MmioFault;
@@ -15,6 +20,7 @@ use crate::machine::Machine;
 use crate::machine::OFF;
 use crate::machine::X2APIC;
 use crate::machine::kick;
+use crate::machine::vector;
 
 const WIDTHS: [AccessWidth; 4] = [AccessWidth::Byte, AccessWidth::Word, AccessWidth::Dword, AccessWidth::Qword];
 const ESR: ApicRegister = ApicRegister::ErrorStatus;
@@ -223,4 +229,27 @@ fn an_error_interrupt_with_an_illegal_vector_is_one_more_error() {
     machine.read_page(0, ApicRegister::SelfIpi);
     assert_eq!(machine.drain(0), []);
     assert_eq!(errors(&mut machine), 0xc0);
+}
+
+/// SDM vol. 3A, 11.8.5: the broadcast of EOIs, and how software does without it where the version register says it can.
+#[test]
+fn the_end_of_a_level_triggered_interrupt_is_told_unless_software_suppresses_it_and_can() {
+    const SUPPRESS: u32 = 1 << 12;
+    let message = Message {
+        destination: Destination::Physical(0),
+        delivery: DeliveryMode::Fixed,
+        vector: 0x51,
+        trigger: TriggerMode::Level,
+    };
+    for can in [false, true] {
+        for wants in [0, SUPPRESS] {
+            let mut machine = Machine::with_features(&[0], &[ApicFeatures { suppress_eoi: can, ..ALL_FEATURES }]);
+            machine.write_page(0, ApicRegister::SpuriousVector, 0x1ff | wants);
+            machine.host.bus.send(&message, &machine.host);
+            machine.host.take();
+            assert_eq!(machine.drain(0), [0x51]);
+            let told = !(can && wants != 0);
+            assert_eq!(machine.host.take().contains(&Action::EndOfInterrupt(vector(0x51))), told, "{can} {wants:#x}");
+        }
+    }
 }
