@@ -72,16 +72,21 @@ impl<L: RawMutex> Domain<L> {
     }
 
     /// Calls a vCPU, whether it was called before or not.
+    #[inline]
     pub(crate) fn call<H: Host<Lock = L>>(&self, host: &H, vcpu: VcpuId) {
-        let kick = || host.act(Action::Kick { domain: self.id, vcpu });
         if self.kind == DomainKind::Pv {
-            return kick();
+            host.act(Action::Kick { domain: self.id, vcpu });
+        } else {
+            self.call_hvm(host, vcpu);
         }
+    }
+
+    fn call_hvm<H: Host<Lock = L>>(&self, host: &H, vcpu: VcpuId) {
         if self.upcall_vector(vcpu).is_some() {
             return self.inject(host, vcpu);
         }
         match self.callback.via() {
-            CallbackVia::Vector(_) => kick(),
+            CallbackVia::Vector(_) => host.act(Action::Kick { domain: self.id, vcpu }),
             CallbackVia::Gsi(_) | CallbackVia::PciIntx { .. } if vcpu == VcpuId(0) => self.update_callback_line(host),
             CallbackVia::None | CallbackVia::Gsi(_) | CallbackVia::PciIntx { .. } => {}
         }

@@ -79,11 +79,16 @@ impl<L: RawMutex> Domain<L> {
     }
 
     /// Wakes the vCPUs that wait for a port that has just become pending.
+    #[inline]
     pub(crate) fn wake_pollers<H: Host<Lock = L>>(&self, host: &H, port: Port) {
         change_before_look();
-        if self.polling.load(Ordering::SeqCst) == 0 {
-            return;
+        if self.polling.load(Ordering::SeqCst) != 0 {
+            self.wake_each_poller(host, port);
         }
+    }
+
+    #[cold]
+    fn wake_each_poller<H: Host<Lock = L>>(&self, host: &H, port: Port) {
         for (vcpu, number) in self.vcpus.iter().zip(0..) {
             let waits_for = vcpu.poll.load(Ordering::SeqCst);
             let is_waiting = waits_for == port.0 || waits_for == ANY_PORT;
