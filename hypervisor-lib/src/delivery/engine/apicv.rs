@@ -193,7 +193,7 @@ impl DeliveryEngine for Apicv {
 
 /// ICR as the guest has written it into the page.
 fn written_icr(page: &BackingPage, layout: IcrLayout) -> Icr {
-    let slot = page.slot(ApicRegister::IcrLow);
+    let slot = page.register_slot(ApicRegister::IcrLow);
     let high = match layout {
         IcrLayout::Whole => &slot.upper,
         IcrLayout::Split => page.register(ApicRegister::IcrHigh),
