@@ -4,7 +4,8 @@
 //! [`shared_info`] and [`vcpu_info`] the pages the older ABI lives in; [`hvm`], [`cpuid`] and [`features`] how an HVM guest
 //! finds all that and asks for upcalls; [`physdev`] and [`domctl`] physical IRQs and passed-through ones; [`memory`] and
 //! [`sched`] the two calls a guest's set-up and waiting need; [`apic`] the registers and messages of local APICs; [`posted`]
-//! and [`pid_pointer`] what Intel's hardware reads to deliver interrupts itself, [`avic`] and [`amd_iommu`] what AMD's does;
+//! and [`pid_pointer`] what Intel's hardware reads to deliver interrupts itself, [`avic`] and [`amd_iommu`] what AMD's does,
+//! [`vtd`] what Intel's IOMMU reads;
 //! [`virq`] the hypervisor's own events; [`errno`] why a call failed; [`trace`] the records of Xen's trace buffers. What it is
 //! not: a way to map memory, or a protocol; hypervisor and guest bring their own.
 //!
@@ -45,6 +46,7 @@ pub mod sync;
 pub mod trace;
 pub mod vcpu_info;
 pub mod virq;
+pub mod vtd;
 
 pub use domain::DomainId;
 pub use domain::VcpuId;
