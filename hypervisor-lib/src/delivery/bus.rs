@@ -13,6 +13,9 @@ use hypervisor_abi::sync::Ordering;
 use vector_allocator::Vector;
 
 use super::address::Address;
+use super::address::AddressMode;
+use super::avic::LogicalMember;
+use super::avic::LogicalModel;
 use super::host::Action;
 use super::host::Host;
 use super::inbox::Inbox;
@@ -93,6 +96,22 @@ impl ApicBus {
     #[must_use]
     pub fn vcpu(&self, id: ApicId) -> Option<VcpuId> {
         Some(self.by_number(id.0)?.0)
+    }
+
+    /// What the local APICs in xAPIC mode say of their logical IDs: what AVIC's
+    /// [`LogicalTable`](super::avic::LogicalTable) is built of.
+    pub fn logical_members(&self) -> impl Iterator<Item = LogicalMember> {
+        self.ids.iter().zip(&self.addresses).filter_map(|(id, cell)| {
+            let address = Address::from(cell.load(Ordering::Acquire));
+            let model = match address.mode() {
+                AddressMode::Flat => Some(LogicalModel::Flat),
+                AddressMode::Cluster => Some(LogicalModel::Cluster),
+                AddressMode::Unmodelled => None,
+                AddressMode::Disabled | AddressMode::X2Apic => return None,
+            };
+            let [logical, ..] = address.logical().to_le_bytes();
+            address.takes_vectors().then_some(LogicalMember { id: *id, model, logical })
+        })
     }
 
     /// Where a vCPU's local APIC is; none if there is no such vCPU.

@@ -62,7 +62,8 @@ pub enum Action {
     /// An edge-triggered interrupt has ended whose end a route asked to hear of
     /// ([`EoiExitBitmap`](super::apicv::EoiExitBitmap)).
     VectorEnded(Vector),
-    /// A vCPU under AVIC has another logical ID: build the logical table anew.
+    /// A vCPU under AVIC has another logical ID: build the logical table anew, of
+    /// [`logical_members`](ApicBus::logical_members).
     LogicalIdChanged,
     /// Call [`tick`](super::software::LocalApic::tick) then, and no longer at the time given before; never, if none.
     SetTimer(Option<Deadline>),

@@ -11,6 +11,7 @@ use hypervisor_lib::delivery::engine::Window;
 use vector_allocator::Vector;
 
 use crate::host::Platform;
+use crate::svm_core::SvmCore;
 use crate::vmx_core::VmxCore;
 
 /// A processor that runs a vCPU.
@@ -23,6 +24,8 @@ pub(crate) enum Core {
     },
     /// One with VMX's APIC virtualization.
     Vmx(Box<VmxCore>),
+    /// One with AVIC.
+    Svm(Box<SvmCore>),
 }
 
 /// Where a register is reached.
@@ -39,6 +42,8 @@ pub(crate) enum Done<T> {
     Virtual(T),
     /// It exits, and is to be emulated.
     Emulate,
+    /// It exits with this, and is to be emulated.
+    Ask(Exit),
     /// It was done, and exits afterwards.
     Exit(Exit),
     /// The guest gets a general-protection fault.
@@ -61,7 +66,7 @@ pub(crate) enum Boundary {
 }
 
 impl Core {
-    pub(crate) fn set(&mut self, setting: Setting) {
+    pub(crate) fn set(&mut self, setting: Setting, platform: &Platform) {
         match self {
             Self::Plain { windows } => {
                 if let Setting::Window(window, switch) = setting {
@@ -69,6 +74,7 @@ impl Core {
                 }
             }
             Self::Vmx(core) => core.set(setting),
+            Self::Svm(core) => core.set(setting, platform),
         }
     }
 
@@ -77,6 +83,10 @@ impl Core {
         match self {
             Self::Plain { .. } => None,
             Self::Vmx(core) => core.enter(platform, gates.interrupts),
+            Self::Svm(core) => {
+                core.enter(platform, gates.interrupts);
+                None
+            }
         }
     }
 
@@ -87,10 +97,11 @@ impl Core {
         }
     }
 
-    pub(crate) fn read(&mut self, place: Place) -> Done<u64> {
+    pub(crate) fn read(&mut self, place: Place, platform: &Platform) -> Done<u64> {
         match self {
             Self::Plain { .. } => Done::Emulate,
             Self::Vmx(core) => core.read(place),
+            Self::Svm(core) => core.read(place, platform),
         }
     }
 
@@ -98,19 +109,23 @@ impl Core {
         match self {
             Self::Plain { .. } => Done::Emulate,
             Self::Vmx(core) => core.write(place, value, platform),
+            Self::Svm(core) => core.write(place, value, platform),
         }
     }
 
-    pub(crate) fn write_cr8(&mut self, class: u8) -> Done<()> {
+    pub(crate) fn write_cr8(&mut self, class: u8, platform: &Platform) -> Done<()> {
         match self {
             Self::Plain { .. } => Done::Emulate,
             Self::Vmx(core) => core.write_cr8(class),
+            Self::Svm(core) => core.write_cr8(class, platform),
         }
     }
 
     pub(crate) fn set_interrupt_flag(&mut self, interrupts: Gate) {
-        if let Self::Vmx(core) = self {
-            core.set_interrupt_flag(interrupts);
+        match self {
+            Self::Plain { .. } => {}
+            Self::Vmx(core) => core.set_interrupt_flag(interrupts),
+            Self::Svm(core) => core.set_interrupt_flag(interrupts),
         }
     }
 
@@ -121,20 +136,31 @@ impl Core {
         }
     }
 
+    /// Its doorbell is rung.
+    pub(crate) fn ring(&mut self, platform: &Platform) {
+        if let Self::Svm(core) = self {
+            core.ring(platform);
+        }
+    }
+
     /// Passes a boundary, the guest's gates being so.
     pub(crate) fn boundary(&mut self, gates: Gates, platform: &Platform) -> Boundary {
         let windows = match self {
             Self::Plain { windows } => *windows,
             Self::Vmx(core) => [Switch::Off, core.nmi_window()],
+            Self::Svm(core) => core.windows,
         };
         let is_open = |window: Window, gate| windows[window as usize] == Switch::On && gate == Gate::Open;
         if is_open(Window::Nmi, gates.nmis) {
             return Boundary::Exit(Exit::NmiWindow);
         }
         match self {
-            Self::Plain { .. } if is_open(Window::Interrupt, gates.interrupts) => Boundary::Exit(Exit::InterruptWindow),
+            Self::Plain { .. } | Self::Svm(_) if is_open(Window::Interrupt, gates.interrupts) => {
+                Boundary::Exit(Exit::InterruptWindow)
+            }
             Self::Plain { .. } => Boundary::Nothing,
             Self::Vmx(core) => core.boundary(platform),
+            Self::Svm(core) => core.boundary(platform),
         }
     }
 }

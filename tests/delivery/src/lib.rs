@@ -8,6 +8,7 @@ mod core;
 mod host;
 mod op;
 mod seen;
+mod svm_core;
 mod vcpu;
 mod vmx_core;
 mod world;

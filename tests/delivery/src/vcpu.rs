@@ -3,12 +3,15 @@
 use hypervisor_abi::apic::ApicMode;
 use hypervisor_lib::delivery::Action;
 use hypervisor_lib::delivery::AddressMode;
+use hypervisor_lib::delivery::DoorbellRinger;
 use hypervisor_lib::delivery::Host;
 use hypervisor_lib::delivery::Moment;
 use hypervisor_lib::delivery::Switch;
+use hypervisor_lib::delivery::avic::Mode;
 use hypervisor_lib::delivery::engine::AnyEngine;
 use hypervisor_lib::delivery::engine::Apicv;
 use hypervisor_lib::delivery::engine::ApicvLevel;
+use hypervisor_lib::delivery::engine::Avic;
 use hypervisor_lib::delivery::engine::Event;
 use hypervisor_lib::delivery::engine::Exit;
 use hypervisor_lib::delivery::engine::Finished;
@@ -24,7 +27,9 @@ use crate::core::Core;
 use crate::core::Done;
 use crate::core::Place;
 use crate::host::Platform;
+use crate::host::acceleration;
 use crate::seen::Seen;
+use crate::svm_core::SvmCore;
 use crate::vmx_core::VmxCore;
 
 /// Which engine a vCPU has, on which processor.
@@ -34,23 +39,36 @@ pub enum EngineKind {
     Software,
     /// One of Intel's.
     Apicv(ApicvLevel),
+    /// AMD's, in this mode.
+    Avic(Mode),
 }
 
 impl EngineKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Software,
         Self::Apicv(ApicvLevel::TprShadow),
         Self::Apicv(ApicvLevel::Registers),
         Self::Apicv(ApicvLevel::Delivery),
         Self::Apicv(ApicvLevel::Posting),
         Self::Apicv(ApicvLevel::Ipis),
+        Self::Avic(Mode::XAvic),
+        Self::Avic(Mode::X2Avic),
     ];
 
     pub(crate) fn engine(self) -> AnyEngine {
         match self {
             Self::Software => Software.into(),
             Self::Apicv(level) => Apicv::new(level).into(),
+            Self::Avic(mode) => Avic::new(acceleration(mode), DoorbellRinger::Processor).into(),
+        }
+    }
+
+    /// Which of AVIC's modes it has.
+    pub(crate) fn avic_mode(self) -> Option<Mode> {
+        match self {
+            Self::Avic(mode) => Some(mode),
+            Self::Software | Self::Apicv(_) => None,
         }
     }
 
@@ -58,6 +76,7 @@ impl EngineKind {
         match self {
             Self::Software => Core::Plain { windows: [Switch::Off; 2] },
             Self::Apicv(_) => Core::Vmx(Box::new(VmxCore::new(vcpu, platform))),
+            Self::Avic(_) => Core::Svm(Box::new(SvmCore::new(vcpu, platform))),
         }
     }
 }
@@ -138,7 +157,7 @@ impl Vcpu {
             match action {
                 Action::Kick(_) | Action::Notify(_) | Action::RingDoorbell(_) => kicks.push(action),
                 _ if of != self.number => panic!("{action:?} of vCPU {of} while {} is served", self.number),
-                Action::Set(setting) => self.core.set(setting),
+                Action::Set(setting) => self.core.set(setting, platform),
                 Action::EndOfInterrupt(vector) => self.seen.push(Seen::EndOfInterrupt(vector.number())),
                 Action::VectorEnded(vector) => self.seen.push(Seen::VectorEnded(vector.number())),
                 Action::SetTimer(deadline) => self.seen.push(Seen::Timer(deadline)),
@@ -148,7 +167,7 @@ impl Vcpu {
                 Action::StartUp(page) => self.seen.push(Seen::StartUp(page)),
                 Action::BaseChanged(base) => self.seen.push(Seen::Mode(base.mode())),
                 Action::SoftwareEnabled => self.seen.push(Seen::SoftwareEnabled),
-                Action::LogicalIdChanged => {}
+                Action::LogicalIdChanged => platform.rebuild_logical_table(),
             }
         }
     }
@@ -174,17 +193,14 @@ impl Vcpu {
     }
 
     pub(crate) fn read(&mut self, place: Place, now: Moment, platform: &Platform, kicks: &mut Vec<Action>) {
-        match self.core.read(place) {
+        match self.core.read(place, platform) {
             Done::Virtual(value) => self.seen.push(Seen::Read(Some(value))),
             Done::Fault => self.seen.push(Seen::Read(None)),
             Done::Exit(exit) => panic!("{exit:?} of a read"),
-            Done::Emulate => self.outside(now, platform, kicks, |apic| {
-                Some(Seen::Read(match place {
-                    Place::Page(offset) => {
-                        apic.read_mmio(now, offset, AccessWidth::Dword, platform).ok().map(Into::into)
-                    }
-                    Place::Msr(msr) => apic.read_msr(now, msr, platform).ok(),
-                }))
+            Done::Emulate => self.outside(now, platform, kicks, |apic| emulate_read(apic, place, now, platform)),
+            Done::Ask(exit) => self.outside(now, platform, kicks, |apic| {
+                assert_eq!(apic.finish(exit, now, platform), Ok(Finished::Emulate));
+                emulate_read(apic, place, now, platform)
             }),
         }
     }
@@ -204,21 +220,20 @@ impl Vcpu {
             }
             Done::Fault => self.seen.push(Seen::WriteFaulted),
             Done::Exit(exit) => self.exit(exit, Some(Seen::Wrote), now, platform, kicks),
-            Done::Emulate => self.outside(now, platform, kicks, |apic| match place {
-                Place::Page(offset) => {
-                    let [a, b, c, d, ..] = value.to_le_bytes();
-                    let value = u32::from_le_bytes([a, b, c, d]);
-                    written(apic.write_mmio(now, offset, AccessWidth::Dword, value, platform))
-                }
-                Place::Msr(msr) => written(apic.write_msr(now, msr, value, platform)),
+            Done::Emulate => {
+                self.outside(now, platform, kicks, |apic| emulate_write(apic, place, value, now, platform));
+            }
+            Done::Ask(exit) => self.outside(now, platform, kicks, |apic| {
+                assert_eq!(apic.finish(exit, now, platform), Ok(Finished::Emulate));
+                emulate_write(apic, place, value, now, platform)
             }),
         }
     }
 
     pub(crate) fn write_cr8(&mut self, class: u8, now: Moment, platform: &Platform, kicks: &mut Vec<Action>) {
-        match self.core.write_cr8(class) {
+        match self.core.write_cr8(class, platform) {
             Done::Virtual(()) => {}
-            Done::Fault => panic!("a class of 4 bits faults"),
+            Done::Fault | Done::Ask(_) => panic!("CR8 is there, and has four bits"),
             Done::Exit(exit) => self.exit(exit, None, now, platform, kicks),
             Done::Emulate => self.outside(now, platform, kicks, |apic| {
                 apic.set_cr8(class, platform);
@@ -289,4 +304,28 @@ impl Vcpu {
 
 fn written<E>(result: Result<(), E>) -> Option<Seen> {
     Some(result.map_or(Seen::WriteFaulted, |()| Seen::Wrote))
+}
+
+fn emulate_read(apic: &mut VcpuApic<AnyEngine>, place: Place, now: Moment, platform: &Platform) -> Option<Seen> {
+    Some(Seen::Read(match place {
+        Place::Page(offset) => apic.read_mmio(now, offset, AccessWidth::Dword, platform).ok().map(Into::into),
+        Place::Msr(msr) => apic.read_msr(now, msr, platform).ok(),
+    }))
+}
+
+fn emulate_write(
+    apic: &mut VcpuApic<AnyEngine>,
+    place: Place,
+    value: u64,
+    now: Moment,
+    platform: &Platform,
+) -> Option<Seen> {
+    match place {
+        Place::Page(offset) => {
+            let [a, b, c, d, ..] = value.to_le_bytes();
+            let value = u32::from_le_bytes([a, b, c, d]);
+            written(apic.write_mmio(now, offset, AccessWidth::Dword, value, platform))
+        }
+        Place::Msr(msr) => written(apic.write_msr(now, msr, value, platform)),
+    }
 }

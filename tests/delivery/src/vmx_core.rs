@@ -88,7 +88,7 @@ impl VmxCore {
             Setting::Apicv(controls) => self.set_controls(controls),
             // The model has no event injection: who enters the guest delivers.
             Setting::Inject(_) => {}
-            Setting::Avic(_) => panic!("a setting of AMD's"),
+            Setting::TaskPriority(_) | Setting::Avic(_) => panic!("a setting of AMD's"),
         }
     }
 

@@ -1,8 +1,12 @@
 //! A domain of vCPUs under engines, and time.
 
 use hypervisor_abi::VcpuId;
+use hypervisor_abi::apic::ApicAccess;
 use hypervisor_abi::apic::ApicId;
+use hypervisor_abi::apic::ApicMode;
 use hypervisor_abi::apic::ApicRegister;
+use hypervisor_abi::apic::Icr;
+use hypervisor_abi::apic::LvtEntry;
 use hypervisor_abi::apic::MSR_APIC_BASE;
 use hypervisor_abi::apic::MSR_TSC_DEADLINE;
 use hypervisor_lib::delivery::Action;
@@ -43,12 +47,18 @@ fn config(vcpu: usize) -> LocalApicConfig {
     }
 }
 
+/// Whether a register is one in this mode.
+fn is_there(register: ApicRegister, mode: ApicMode) -> bool {
+    let is_absent = register.xapic_access() == ApicAccess::Reserved || register == ApicRegister::Lvt(LvtEntry::Cmci);
+    mode != ApicMode::XApic || !is_absent
+}
+
 impl World {
     /// A domain after reset, all of its vCPUs in the guest.
     #[must_use]
     pub fn new(engines: &[EngineKind]) -> Self {
         let ids: Vec<ApicId> = (0..).take(engines.len()).map(ApicId).collect();
-        let platform = Platform::new(&ids);
+        let platform = Platform::new(&ids, engines.iter().find_map(|kind| kind.avic_mode()));
         let vcpus = engines.iter().enumerate().map(|(number, kind)| {
             let apic = VcpuApic::new(config(number), kind.engine(), &platform);
             Vcpu::new(number, apic, kind.core(number, &platform))
@@ -100,11 +110,17 @@ impl World {
         platform.serve(number);
         let vcpu = &mut self.vcpus[number];
         match act {
+            // AVIC takes what is no register for plain memory, and keeps reserved bits of commands it carries out.
+            Act::Read(register) if !is_there(register, vcpu.mode(platform)) => {}
+            Act::Write(register, _) if !is_there(register, vcpu.mode(platform)) => {}
             Act::Read(register) => match Place::of(register, vcpu.mode(platform)) {
                 Some(place) => vcpu.read(place, now, platform, kicks),
                 None => vcpu.seen.push(Seen::Read(None)),
             },
             Act::Write(register, value) => match Place::of(register, vcpu.mode(platform)) {
+                Some(place @ Place::Page(0x300)) => {
+                    vcpu.write(place, value & u64::from(Icr::WRITABLE_LOW), now, platform, kicks);
+                }
                 Some(place) => vcpu.write(place, value, now, platform, kicks),
                 None => vcpu.seen.push(Seen::WriteFaulted),
             },
@@ -149,6 +165,7 @@ impl World {
                         let processor = notice.destination.into_bits() as usize;
                         self.vcpus[processor].core.interrupt(notice.vector);
                     }
+                    Action::RingDoorbell(core) => self.vcpus[core.number() as usize].core.ring(platform),
                     other => panic!("{other:?} kicks nobody"),
                 }
             }
@@ -181,7 +198,7 @@ impl World {
     pub fn migrate(mut self, engines: &[EngineKind]) -> Self {
         let saved: Vec<SavedVcpuApic> = self.vcpus.iter_mut().map(|vcpu| vcpu.save(self.now, &self.platform)).collect();
         let ids: Vec<ApicId> = (0..).take(engines.len()).map(ApicId).collect();
-        let platform = Platform::new(&ids);
+        let platform = Platform::new(&ids, engines.iter().find_map(|kind| kind.avic_mode()));
         let now = self.now;
         for (vcpu, (saved, kind)) in self.vcpus.iter_mut().zip(saved.iter().zip(engines)) {
             platform.serve(vcpu.number());

@@ -21,6 +21,7 @@ use super::setting::Setting;
 use crate::delivery::Engine;
 use crate::delivery::Port;
 use crate::delivery::apicv::ApicvControls;
+use crate::delivery::apicv::EoiExitBitmap;
 use crate::delivery::host::Action;
 use crate::delivery::host::Host;
 use crate::delivery::software::IcrLayout;
@@ -143,7 +144,7 @@ impl DeliveryEngine for Apicv {
         if self.controls(apic).posting { Port::Descriptor } else { Port::Inbox }
     }
 
-    fn loan<H: Host>(&self, apic: &LocalApic, _host: &H) -> Loan {
+    fn loan<H: Host>(&self, apic: &LocalApic, _routes: &EoiExitBitmap, _host: &H) -> Loan {
         match self.controls(apic) {
             ApicvControls { delivery: true, .. } => Loan::Vectors,
             ApicvControls { registers: true, .. } => Loan::Registers,

@@ -1,17 +1,21 @@
 //! AMD's engine.
 
 use hypervisor_abi::apic::ApicMode;
+use hypervisor_abi::apic::ApicRegister;
+use hypervisor_abi::sync::Ordering;
 
 use super::backend::DeliveryEngine;
 use super::backend::Entering;
 use super::backend::Loan;
 use super::backend::Rest;
+use super::backend::Vectors;
 use super::exit::Exit;
 use super::exit::ExitError;
 use super::setting::Setting;
 use crate::delivery::DoorbellRinger;
 use crate::delivery::Engine;
 use crate::delivery::Port;
+use crate::delivery::apicv::EoiExitBitmap;
 use crate::delivery::avic;
 use crate::delivery::avic::Access;
 use crate::delivery::avic::Inhibits;
@@ -65,14 +69,16 @@ impl DeliveryEngine for Avic {
         if apic.takes_vectors() { Port::Page } else { Port::Inbox }
     }
 
-    fn loan<H: Host>(&self, apic: &LocalApic, host: &H) -> Loan {
+    fn loan<H: Host>(&self, apic: &LocalApic, routes: &EoiExitBitmap, host: &H) -> Loan {
         // The processor knows nothing of a software-disabled local APIC either.
         let serves = match (self.acceleration.mode, apic.mode()) {
             (Mode::XAvic, ApicMode::XApic) | (Mode::X2Avic, ApicMode::X2Apic) => apic.takes_vectors(),
             (_, ApicMode::XApic | ApicMode::X2Apic | ApicMode::Disabled) => false,
         };
         let is_inhibited = host.avic().is_none_or(|tables| tables.inhibits.reasons().next().is_some());
-        if serves && !is_inhibited { Loan::Vectors } else { Loan::Nothing }
+        // With AVIC on, nothing says when an external interrupt could be injected, nor when an edge-triggered one has ended.
+        let is_in_the_way = apic.has_external_interrupt() || routes.words() != &[0; 4];
+        if serves && !is_inhibited && !is_in_the_way { Loan::Vectors } else { Loan::Nothing }
     }
 
     fn icr_layout(&self, _mode: ApicMode) -> IcrLayout {
@@ -83,6 +89,10 @@ impl DeliveryEngine for Avic {
         let wanted = (entering.loan == Loan::Vectors).then_some(self.acceleration.mode);
         if self.loaded.replace(wanted) != Some(wanted) {
             host.act(Action::Set(Setting::Avic(wanted)));
+        }
+        if let (Loan::Vectors, Vectors::Changed, Some(page)) = (entering.loan, entering.vectors, entering.page) {
+            let [task_priority, ..] = page.register(ApicRegister::TaskPriority).load(Ordering::Relaxed).to_le_bytes();
+            host.act(Action::Set(Setting::TaskPriority(task_priority)));
         }
     }
 

@@ -87,7 +87,7 @@ pub trait DeliveryEngine {
     fn port(&self, apic: &LocalApic) -> Port;
 
     /// What is to be on loan the next time the guest runs.
-    fn loan<H: Host>(&self, apic: &LocalApic, host: &H) -> Loan;
+    fn loan<H: Host>(&self, apic: &LocalApic, routes: &EoiExitBitmap, host: &H) -> Loan;
 
     /// Where ICR's upper half stands in the page, in this mode.
     fn icr_layout(&self, mode: ApicMode) -> IcrLayout;

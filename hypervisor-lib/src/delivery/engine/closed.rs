@@ -13,6 +13,7 @@ use super::exit::ExitError;
 use super::software::Software;
 use crate::delivery::Engine;
 use crate::delivery::Port;
+use crate::delivery::apicv::EoiExitBitmap;
 use crate::delivery::host::Host;
 use crate::delivery::software::IcrLayout;
 use crate::delivery::software::LocalApic;
@@ -47,8 +48,8 @@ impl DeliveryEngine for AnyEngine {
         each!(self, engine => engine.port(apic))
     }
 
-    fn loan<H: Host>(&self, apic: &LocalApic, host: &H) -> Loan {
-        each!(self, engine => engine.loan(apic, host))
+    fn loan<H: Host>(&self, apic: &LocalApic, routes: &EoiExitBitmap, host: &H) -> Loan {
+        each!(self, engine => engine.loan(apic, routes, host))
     }
 
     fn icr_layout(&self, mode: ApicMode) -> IcrLayout {

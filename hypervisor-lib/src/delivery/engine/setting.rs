@@ -58,6 +58,8 @@ pub enum Setting {
     Window(Window, Switch),
     /// Intel's controls; the MSR bitmap is that of [`MsrIntercepts`](crate::delivery::apicv::MsrIntercepts).
     Apicv(ApicvControls),
+    /// AMD's V_TPR: the task priority the processor goes by, whatever the page holds. This is all of TPR; CR8 is its upper half.
+    TaskPriority(u8),
     /// AVIC on in this mode, or off; the permission map is [`interception`](crate::delivery::avic::interception)'s. Off,
     /// accesses to CR8 are to be intercepted, and the vCPU must not be in the physical table as one that runs.
     Avic(Option<Mode>),
@@ -88,7 +90,7 @@ impl Setting {
             Self::EoiExit { word, vectors } => Some((0x201c + 2 * word as u32, vectors)),
             Self::TprThreshold(class) => Some((0x401c, class as u64)),
             Self::Inject(event) => Some((0x4016, event.encode() as u64)),
-            Self::Window(..) | Self::Apicv(_) | Self::Avic(_) => None,
+            Self::Window(..) | Self::Apicv(_) | Self::TaskPriority(_) | Self::Avic(_) => None,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::exit::Exit;
 use super::exit::ExitError;
 use crate::delivery::Engine;
 use crate::delivery::Port;
+use crate::delivery::apicv::EoiExitBitmap;
 use crate::delivery::host::Host;
 use crate::delivery::software::IcrLayout;
 use crate::delivery::software::LocalApic;
@@ -27,7 +28,7 @@ impl DeliveryEngine for Software {
         Port::Inbox
     }
 
-    fn loan<H: Host>(&self, _apic: &LocalApic, _host: &H) -> Loan {
+    fn loan<H: Host>(&self, _apic: &LocalApic, _routes: &EoiExitBitmap, _host: &H) -> Loan {
         Loan::Nothing
     }
 

@@ -134,7 +134,7 @@ impl<E: DeliveryEngine> VcpuApic<E> {
         self.update_port(host);
         self.collect(host);
         let page = host.page(self.apic.config().vcpu);
-        let loan = page.map_or(Loan::Nothing, |_| self.engine.loan(&self.apic, host));
+        let loan = page.map_or(Loan::Nothing, |_| self.engine.loan(&self.apic, &self.routes, host));
         if loan != Loan::Vectors || self.loan != Loan::Vectors {
             self.take_back(host);
         }
