@@ -20,7 +20,7 @@ enum Layer {
 }
 
 /// The house, bottom up: directory, layer.
-const HOUSE: [(&str, Layer); 12] = [
+const HOUSE: [(&str, Layer); 13] = [
     ("hypervisor-lib/abi", Layer::Layout),
     ("tests/conformance", Layer::Core),
     ("vector-allocator", Layer::Core),
@@ -30,6 +30,7 @@ const HOUSE: [(&str, Layer); 12] = [
     ("tools/sim", Layer::Tool),
     ("tools/capi", Layer::Tool),
     ("tools/carillon", Layer::Tool),
+    ("tests/delivery", Layer::Tool),
     ("tests/event", Layer::Tool),
     ("tests/xen", Layer::Tool),
     ("tests", Layer::Tool),

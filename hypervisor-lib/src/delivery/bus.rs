@@ -13,12 +13,17 @@ use hypervisor_abi::sync::Ordering;
 use vector_allocator::Vector;
 
 use super::address::Address;
+use super::address::AddressMode;
+use super::avic::LogicalMember;
+use super::avic::LogicalModel;
 use super::host::Action;
 use super::host::Host;
 use super::inbox::Inbox;
 use super::inbox::Notification;
 use super::message::Destination;
 use super::message::Message;
+use super::port::Posted;
+use super::port::Receiver;
 
 /// The highest number a local APIC may have on a bus; the table by number has an entry for each.
 pub const MAX_APIC_ID: ApicId = ApicId(0xffff);
@@ -87,6 +92,28 @@ impl ApicBus {
         self.inboxes.get(vcpu.index())
     }
 
+    /// The vCPU whose local APIC has a number.
+    #[must_use]
+    pub fn vcpu(&self, id: ApicId) -> Option<VcpuId> {
+        Some(self.by_number(id.0)?.0)
+    }
+
+    /// What the local APICs in xAPIC mode say of their logical IDs: what AVIC's
+    /// [`LogicalTable`](super::avic::LogicalTable) is built of.
+    pub fn logical_members(&self) -> impl Iterator<Item = LogicalMember> {
+        self.ids.iter().zip(&self.addresses).filter_map(|(id, cell)| {
+            let address = Address::from(cell.load(Ordering::Acquire));
+            let model = match address.mode() {
+                AddressMode::Flat => Some(LogicalModel::Flat),
+                AddressMode::Cluster => Some(LogicalModel::Cluster),
+                AddressMode::Unmodelled => None,
+                AddressMode::Disabled | AddressMode::X2Apic => return None,
+            };
+            let [logical, ..] = address.logical().to_le_bytes();
+            address.takes_vectors().then_some(LogicalMember { id: *id, model, logical })
+        })
+    }
+
     /// Where a vCPU's local APIC is; none if there is no such vCPU.
     #[must_use]
     pub fn address(&self, vcpu: VcpuId) -> Option<Address> {
@@ -126,15 +153,21 @@ impl ApicBus {
         }
     }
 
-    /// Leaves a message in the inbox of a vCPU, whose local APIC is at `address`, if it takes the message; and asks for a
-    /// kick.
+    /// Leaves a message for a vCPU, whose local APIC is at `address`, if it takes the message: where its port says; and asks
+    /// for it to be told.
     #[inline]
     pub(super) fn deliver<H: Host>(&self, vcpu: VcpuId, address: Address, message: &Message, host: &H) {
         let Some(inbox) = self.inbox(vcpu) else { return };
         let notification = match message.delivery {
             DeliveryMode::Fixed | DeliveryMode::LowestPriority if address.takes_vectors() => {
                 match Vector::new(message.vector) {
-                    Ok(vector) => inbox.post(vector, message.trigger),
+                    Ok(vector) => {
+                        let receiver = Receiver { vcpu, id: self.ids[vcpu.index()] };
+                        if address.port().post(receiver, vector, message.trigger, host) == Posted::Hardware {
+                            return;
+                        }
+                        inbox.post(vector, message.trigger)
+                    }
                     Err(_) => inbox.post_illegal_vector(),
                 }
             }
