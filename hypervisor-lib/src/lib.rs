@@ -3,7 +3,7 @@
 //! What it is: the part of Carillon a hypervisor or a toolstack links to decide how an interrupt reaches its guest.
 //! What it is not: the arbitration of host vectors, which is the `vector-allocator` crate's; nor a driver of real
 //! hardware, which is an edge's. It holds [`event`], the event channels and physical IRQs; [`delivery`], the local APICs of
-//! guests; [`fabric`], the classifier of paths; [`offer`], what a guest is told; [`msix`] and [`remapping`], what is believed of
+//! guests; [`migration`], how a vCPU moves between physical CPUs; [`fabric`], the classifier of paths; [`offer`], what a guest is told; [`msix`] and [`remapping`], what is believed of
 //! a device that sends messages.
 //!
 //! ```
@@ -22,6 +22,7 @@ extern crate alloc;
 pub mod delivery;
 pub mod event;
 pub mod fabric;
+pub mod migration;
 pub mod msix;
 pub mod offer;
 pub mod remapping;

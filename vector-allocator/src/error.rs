@@ -175,6 +175,28 @@ pub enum FinishError {
     },
 }
 
+/// A move could not be turned round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TurnBackError {
+    /// It is no lease any more.
+    #[error(transparent)]
+    Stale(#[from] StaleLease),
+    /// No move is under way.
+    #[error("lease {lease} is not moving")]
+    NotMoving {
+        /// The lease.
+        lease: Lease,
+    },
+    /// The old vector has been given up, here or by a CPU that went.
+    #[error("lease {lease} has given vector {old} up")]
+    GivenUp {
+        /// The lease.
+        lease: Lease,
+        /// Its old vector.
+        old: Vector,
+    },
+}
+
 /// A CPU could not be taken offline or brought online.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HotplugError {

@@ -62,6 +62,7 @@ pub use error::FinishError;
 pub use error::HostError;
 pub use error::HotplugError;
 pub use error::MoveError;
+pub use error::TurnBackError;
 pub use hotplug::Evacuation;
 pub use hotplug::Forward;
 pub use hypervisor_abi::DomainId;

@@ -6,6 +6,9 @@
 //!      └───────────────────────────┘                        └─┘ an old CPU still has it pending
 //!                                  └──────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! Until its old vector is given up, a programmed move can be [turned round](VectorAllocator::turn_back): the two vectors
+//! change places, and the new one drains.
 
 use crate::AllocateError;
 use crate::CpuId;
@@ -15,6 +18,7 @@ use crate::Holders;
 use crate::Lease;
 use crate::MoveError;
 use crate::StaleLease;
+use crate::TurnBackError;
 use crate::Vector;
 use crate::VectorAllocator;
 use crate::VectorSet;
@@ -84,6 +88,31 @@ impl VectorAllocator {
         self.leases.set(lease, &Tenant { target: offer.target, seat: offer.seat, moving, ..tenant })?;
         self.leases.set_affinity(lease, affinity);
         Ok(Move::Started { vector: offer.seat.vector, target: offer.target, from: tenant.seat.vector })
+    }
+
+    /// Turns a lease that is moving round: its old vector, still live, is its own again, and the new one is to drain until
+    /// [`finish_move`](Self::finish_move). What was programmed is to be programmed back.
+    ///
+    /// # Errors
+    /// [`TurnBackError`] if there is no move to take back, or it is no longer to be.
+    pub fn turn_back(&mut self, lease: Lease, affinity: &CpuSet) -> Result<Move, TurnBackError> {
+        let Tenancy::Seated(tenant) = self.leases.get(lease)? else {
+            return Err(TurnBackError::NotMoving { lease });
+        };
+        let Some(Moving { from, phase }) = tenant.moving else {
+            return Err(TurnBackError::NotMoving { lease });
+        };
+        if phase == Phase::Draining {
+            return Err(TurnBackError::GivenUp { lease, old: from.vector });
+        }
+        let everywhere = &self.occupancy.online;
+        let target = self.reachable(&from, tenant.target, affinity);
+        let target = target.or_else(|| self.reachable(&from, tenant.target, everywhere));
+        let target = target.ok_or(TurnBackError::GivenUp { lease, old: from.vector })?;
+        let moving = Some(Moving { from: tenant.seat, phase: Phase::Programmed });
+        self.leases.set(lease, &Tenant { target, seat: from, moving, ..tenant })?;
+        self.leases.set_affinity(lease, affinity);
+        Ok(Move::Started { vector: from.vector, target, from: tenant.seat.vector })
     }
 
     /// The online CPU of `affinity` where a seat's vector is already taken: the present target if that is one.

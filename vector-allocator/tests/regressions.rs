@@ -16,6 +16,7 @@ use vector_allocator::Owner;
 use vector_allocator::Policy;
 use vector_allocator::SourceKind;
 use vector_allocator::StaleLease;
+use vector_allocator::TurnBackError;
 use vector_allocator::Vector;
 use vector_allocator::VectorAllocator;
 use vector_allocator::VectorLayout;
@@ -323,4 +324,26 @@ fn leases_of_another_allocator_are_refused_by_name() {
         host.placement(foreign[2]).unwrap_err().to_string(),
         "lease 2.0 is stale: it was released, or is of another allocator"
     );
+}
+
+#[test]
+fn a_move_that_is_turned_round_has_its_old_vector_again_and_drains_the_new_one() {
+    for policy in POLICIES {
+        let mut host = host(policy, DestinationModel::Physical);
+        let moving = lease(&mut host, &on(1));
+        let old = vector(&host, moving);
+        assert_eq!(host.turn_back(moving, &on(1)), Err(TurnBackError::NotMoving { lease: moving }));
+        let Ok(Move::Started { vector: new, .. }) = host.begin_move(moving, &on(2)) else { panic!("another CPU") };
+        let back = Move::Started { vector: old, target: CpuId(1), from: new };
+        assert_eq!(host.turn_back(moving, &on(1)), Ok(back));
+        let taken = host.adopt(GUEST, SourceKind::EdgeMaskable, new, &on(2), CpuId(2));
+        assert!(taken.is_err(), "the new vector may still wait on CPU 2");
+        assert_eq!(host.finish_move(moving, &CpuSet::new()), Ok(Drain::Done));
+        assert!(host.adopt(GUEST, SourceKind::EdgeMaskable, new, &on(2), CpuId(2)).is_ok());
+        host.begin_move(moving, &on(3)).unwrap();
+        host.finish_move(moving, &on(1)).unwrap();
+        let given_up = TurnBackError::GivenUp { lease: moving, old };
+        assert_eq!(host.turn_back(moving, &on(1)), Err(given_up), "it has been freed where nothing waited");
+        assert_eq!(host.check(), Ok(()));
+    }
 }

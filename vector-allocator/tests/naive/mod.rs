@@ -21,6 +21,7 @@ use vector_allocator::Owner;
 use vector_allocator::Policy;
 use vector_allocator::Rank;
 use vector_allocator::SourceKind;
+use vector_allocator::TurnBackError;
 use vector_allocator::Vector;
 use vector_allocator::VectorAllocator;
 use vector_allocator::VectorLayout;
@@ -36,6 +37,7 @@ pub(crate) enum Operation {
     Adopt(Rank, u8, CpuSet),
     Move(usize, CpuSet),
     Finish(usize, CpuSet),
+    TurnBack(usize, CpuSet),
     CleanUp(CpuId, VectorSet),
     Release(usize),
     Offline(CpuId, VectorSet),
@@ -91,6 +93,7 @@ pub(crate) fn operation(cpus: u32) -> impl Strategy<Value = Operation> {
         2 => (rank(), vector, mask(cpus)).prop_map(|(rank, vector, mask)| Operation::Adopt(rank, vector, mask)),
         4 => (0usize..64, mask(cpus)).prop_map(|(index, mask)| Operation::Move(index, mask)),
         4 => (0usize..64, mask(cpus)).prop_map(|(index, mask)| Operation::Finish(index, mask)),
+        2 => (0usize..64, mask(cpus)).prop_map(|(index, mask)| Operation::TurnBack(index, mask)),
         2 => (0..cpus, vectors()).prop_map(|(cpu, pending)| Operation::CleanUp(CpuId(cpu), pending)),
         3 => (0usize..64).prop_map(Operation::Release),
         1 => (0..cpus, vectors()).prop_map(|(cpu, pending)| Operation::Offline(CpuId(cpu), pending)),
@@ -165,6 +168,7 @@ impl Mirror {
             Operation::Adopt(rank, vector, mask) => self.adopt(*rank, *vector, mask),
             Operation::Move(index, mask) => self.begin_move(*index, mask),
             Operation::Finish(index, pending) => self.finish_move(*index, pending),
+            Operation::TurnBack(index, mask) => self.turn_back(*index, mask),
             Operation::CleanUp(cpu, pending) => {
                 self.allocator.clean_up(*cpu, pending);
                 for (_, vector, cpus) in &mut self.orphans {
@@ -243,6 +247,24 @@ impl Mirror {
                 assert_eq!(self.allocator.placement(lease).unwrap().vector, before);
             }
             Err(MoveError::Stale(stale)) => panic!("{stale}"),
+        }
+    }
+
+    fn turn_back(&mut self, index: usize, mask: &CpuSet) {
+        let Some(lease) = self.lease(index) else { return };
+        let placement = self.allocator.placement(lease).unwrap();
+        let (now, old) = (placement.vector, placement.moving_from.map(|old| (old.vector, old.holders.to_set())));
+        match (self.allocator.turn_back(lease, mask), old) {
+            (Ok(Move::Started { vector, target, from }), Some((old, holders))) => {
+                assert_eq!((vector, from), (old, now), "the two change places");
+                assert!(holders.contains(target) && self.allocator.online().contains(target));
+                assert!(mask.contains(target) || !mask.intersects(&holders), "where it is wanted, if it can be");
+                let placement = self.allocator.placement(lease).unwrap();
+                assert_eq!(placement.moving_from.map(|old| old.vector), Some(now));
+            }
+            (Err(TurnBackError::GivenUp { old: vector, .. }), Some((old, _))) => assert_eq!(vector, old),
+            (Err(TurnBackError::NotMoving { .. }), None) => {}
+            (other, old) => panic!("{other:?} with {old:?}"),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What AVIC asks of the hypervisor around it.
 
+use core::fmt;
+
 use hypervisor_abi::amd_iommu::GuestIrteLow;
 use hypervisor_abi::amd_iommu::Irte;
 use hypervisor_abi::apic::ApicId;
@@ -18,6 +20,13 @@ pub struct IrteIndex {
     pub device: u16,
     /// The entry.
     pub index: u16,
+}
+
+impl fmt::Display for IrteIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bus, device, function) = (self.device >> 8, self.device >> 3 & 0x1f, self.device & 7);
+        write!(f, "{bus:02x}:{device:02x}.{function}#{}", self.index)
+    }
 }
 
 /// What AVIC asks for.

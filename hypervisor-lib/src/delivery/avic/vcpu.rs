@@ -174,6 +174,40 @@ impl<'a, C: EntryCell> AvicVcpu<'a, C> {
         Ok(())
     }
 
+    /// The remapping entries that deliver to it.
+    pub fn routes(&self) -> impl Iterator<Item = IrteIndex> + '_ {
+        self.routes.iter().map(|route| route.index)
+    }
+
+    /// One step of a way carried out by steps: where it is to be from now on.
+    pub(crate) fn set_place(&mut self, place: Place) {
+        self.place = place;
+    }
+
+    /// One step: an entry says where it is.
+    pub(crate) fn say_in(&mut self, index: IrteIndex, host: &impl Host) -> Result<(), RouteError> {
+        let position = self.routes.iter().position(|route| route.index == index).ok_or(RouteError::Foreign(index))?;
+        let low = self.placed(self.routes[position].low);
+        self.routes[position].low = low;
+        host.act(Action::StoreIrteLow(index, low));
+        Ok(())
+    }
+
+    /// One step: the table says where it is; what it says then.
+    pub(crate) fn publish(&self) -> Result<Residence, TableError> {
+        let residence = match self.place {
+            Place::On(core) => Residence::On(core),
+            Place::Preempted | Place::Blocked => Residence::Away,
+        };
+        self.table.set_residence(self.id, residence)?;
+        self.table.residence(self.id)
+    }
+
+    /// One look: what is due.
+    pub(crate) fn due(&self) -> Option<Vector> {
+        due(self.page)
+    }
+
     /// A lower half that says where the vCPU is.
     fn placed(&self, low: GuestIrteLow) -> GuestIrteLow {
         match self.place {

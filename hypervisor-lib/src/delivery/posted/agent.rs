@@ -70,13 +70,13 @@ pub(super) fn is_outstanding(descriptor: &PostedDescriptor) -> bool {
 
 /// Whether anything is posted.
 #[inline]
-pub(super) fn is_posted(descriptor: &PostedDescriptor) -> bool {
+pub(crate) fn is_posted(descriptor: &PostedDescriptor) -> bool {
     descriptor.pir.iter().any(|word| word.load(Ordering::SeqCst) != 0)
 }
 
 /// Changes the control word; what it was. Agents change it once between two takings, so this tries again once at most for
 /// each.
-pub(super) fn change(control: &AtomicU64, change: impl Fn(PostedControl) -> PostedControl) -> PostedControl {
+pub(crate) fn change(control: &AtomicU64, change: impl Fn(PostedControl) -> PostedControl) -> PostedControl {
     let mut seen = control.load(Ordering::Relaxed);
     loop {
         let wanted = change(seen.into()).into_bits();

@@ -39,6 +39,8 @@ mod wake_list;
 
 pub use agent::Notice;
 pub use agent::Urgency;
+pub(crate) use agent::change;
+pub(crate) use agent::is_posted;
 pub use agent::post;
 pub use agent::take;
 pub use host::PostedVcpu;

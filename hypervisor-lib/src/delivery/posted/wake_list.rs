@@ -43,14 +43,14 @@ impl<L: RawMutex> WakeLists<L> {
         self.lock(cpu).clone()
     }
 
-    pub(super) fn add(&self, cpu: CpuId, key: VcpuKey, vcpu: &PostedVcpu) {
+    pub(crate) fn add(&self, cpu: CpuId, key: VcpuKey, vcpu: &PostedVcpu) {
         let mut list = self.lock(cpu);
         list.push(key);
         vcpu.list.store(cpu.0, Ordering::Relaxed);
     }
 
     /// Takes a vCPU off the list it is on, if any. Its list may change until that is locked, when a pCPU dies.
-    pub(super) fn remove(&self, key: VcpuKey, vcpu: &PostedVcpu) {
+    pub(crate) fn remove(&self, key: VcpuKey, vcpu: &PostedVcpu) {
         loop {
             let cpu = vcpu.list.load(Ordering::Acquire);
             if cpu == NO_LIST {

@@ -1,0 +1,8 @@
+//! vCPUs between physical CPUs: transitions and plans on the words of a host, with senders in between.
+
+mod avic;
+mod host;
+mod moves;
+mod offline;
+mod posted;
+mod vectors;
