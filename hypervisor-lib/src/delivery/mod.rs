@@ -106,6 +106,7 @@ mod interception;
 pub mod ipiv;
 mod message;
 pub mod posted;
+pub mod register_access;
 pub mod software;
 mod time;
 mod vector_register;
