@@ -216,8 +216,8 @@ pub enum Duty {
 pub enum Notice {
     /// It is taken out of the guest, or woken, and looks into its inbox.
     Kick,
-    /// Its descriptor takes the vector, and the notification vector tells its core.
+    /// Its descriptor takes a vector, and the notification vector tells its core. What is no vector needs a kick.
     Post,
-    /// Its page takes the vector, and a doorbell tells its core.
+    /// Its page takes a vector, and a doorbell tells its core. What is no vector needs a kick.
     Doorbell,
 }

@@ -28,9 +28,9 @@ impl fmt::Display for CommandClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reserved => "with a reserved bit",
-            Self::NotFixed => "not fixed",
-            Self::Level => "level-triggered",
-            Self::IllegalVector => "vector below 16",
+            Self::NotFixed => "of another delivery mode than fixed",
+            Self::Level => "that is level-triggered",
+            Self::IllegalVector => "with a vector below 16",
             Self::Myself => "to the sender itself",
             Self::Several => "to all, or all others, by shorthand",
             Self::Broadcast => "to the physical broadcast",
@@ -181,9 +181,9 @@ impl fmt::Display for Duty {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Kick => "each target is kicked and looks into its inbox",
-            Self::Post => "each target's descriptor takes the vector, and its core a notification",
-            Self::Doorbell => "each target's page takes the vector, and its core a doorbell",
+            Self::Kick => "each target is kicked, and looks into its inbox",
+            Self::Post => "a vector is posted to each target's descriptor, anything else kicks it",
+            Self::Doorbell => "a vector is set in each target's IRR and a doorbell rung, anything else kicks it",
         })
     }
 }
