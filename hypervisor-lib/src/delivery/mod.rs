@@ -112,6 +112,7 @@ pub mod ipiv;
 mod message;
 mod port;
 pub mod posted;
+pub mod register_access;
 pub mod software;
 mod time;
 mod vector_register;

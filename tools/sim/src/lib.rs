@@ -4,6 +4,7 @@
 mod from_host;
 mod hex;
 pub mod import;
+pub mod ipi;
 mod random;
 mod regular_file;
 pub mod report;
