@@ -27,6 +27,12 @@ pub trait ForeignMemory {
     /// Frames that are mapped.
     type Frames: Words;
 
+    /// Copies what frames of a domain hold, which this domain may only read.
+    ///
+    /// # Errors
+    /// [`XenError::Device`] if one of them cannot be mapped.
+    fn copy(&self, domain: DomainId, frames: &[Frame]) -> Result<Vec<u32>, XenError>;
+
     /// Maps frames of a domain one after the other, for reading and writing.
     ///
     /// # Errors

@@ -10,6 +10,18 @@ use std::slice;
 /// Bytes of a page.
 pub(crate) const PAGE: usize = hypervisor_abi::PAGE_SIZE;
 
+/// Protection of memory that is written here.
+const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+
+/// What may be done with another domain's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// They may be read.
+    Read,
+    /// They may be read and written.
+    ReadWrite,
+}
+
 /// Whole pages, zeroed when they are made, given back when they are dropped.
 #[derive(Debug)]
 pub(crate) struct Pages {
@@ -23,8 +35,8 @@ impl Pages {
     pub(crate) fn for_hypercalls(device: Option<&File>, bytes: usize) -> io::Result<Self> {
         let length = bytes.div_ceil(PAGE).max(1) * PAGE;
         let pages = match device {
-            Some(device) => Self::map(length, libc::MAP_SHARED, device.as_raw_fd())?,
-            None => Self::map(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_LOCKED, -1)?,
+            Some(device) => Self::map(length, READ_WRITE, libc::MAP_SHARED, device.as_raw_fd())?,
+            None => Self::map(length, READ_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_LOCKED, -1)?,
         };
         if device.is_none() {
             // SAFETY: the pages are this process's own, just mapped; the advice changes what a fork copies, no byte here.
@@ -37,14 +49,17 @@ impl Pages {
     }
 
     /// Address space for frames of another domain, which a driver's request fills.
-    pub(crate) fn for_frames(device: &File, frames: usize) -> io::Result<Self> {
-        Self::map(frames.max(1) * PAGE, libc::MAP_SHARED, device.as_raw_fd())
+    pub(crate) fn for_frames(device: &File, frames: usize, access: Access) -> io::Result<Self> {
+        let protection = match access {
+            Access::Read => libc::PROT_READ,
+            Access::ReadWrite => READ_WRITE,
+        };
+        Self::map(frames.max(1) * PAGE, protection, libc::MAP_SHARED, device.as_raw_fd())
     }
 
-    fn map(length: usize, flags: i32, descriptor: i32) -> io::Result<Self> {
+    fn map(length: usize, protection: i32, flags: i32, descriptor: i32) -> io::Result<Self> {
         // SAFETY: no address is asked for, so that nothing that is mapped already is replaced.
-        let address =
-            unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_READ | libc::PROT_WRITE, flags, descriptor, 0) };
+        let address = unsafe { libc::mmap(ptr::null_mut(), length, protection, flags, descriptor, 0) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -62,7 +77,7 @@ impl Pages {
         self.length
     }
 
-    /// Their bytes; for memory of this process alone, not for another's frames.
+    /// Their bytes; for memory of this process alone, not for another's frames, which may be read-only.
     pub(crate) const fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the memory is mapped for reading and writing until `self` is dropped, any byte is a value, and the
         // exclusive borrow of `self` keeps others away.

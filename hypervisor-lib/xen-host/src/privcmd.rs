@@ -3,6 +3,7 @@
 use std::fs;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::Ordering;
 
 use hypervisor_abi::DomainId;
 
@@ -15,6 +16,8 @@ use crate::error::XenError;
 use crate::foreign::ForeignMemory;
 use crate::foreign::Frame;
 use crate::foreign::MappedFrames;
+use crate::foreign::Words as _;
+use crate::pages::Access;
 use crate::pages::Pages;
 
 /// The device.
@@ -113,13 +116,12 @@ impl Hypercalls for Privcmd {
     }
 }
 
-impl ForeignMemory for Privcmd {
-    type Frames = MappedFrames;
-
-    fn map(&self, domain: DomainId, frames: &[Frame]) -> Result<MappedFrames, XenError> {
+impl Privcmd {
+    /// Maps frames where the kernel likes to have them.
+    fn map_frames(&self, domain: DomainId, frames: &[Frame], access: Access) -> Result<Pages, XenError> {
         let failed =
             |source| XenError::Device { what: format!("{} frames of {domain} cannot be mapped", frames.len()), source };
-        let pages = Pages::for_frames(&self.device, frames.len()).map_err(failed)?;
+        let pages = Pages::for_frames(&self.device, frames.len(), access).map_err(failed)?;
         let numbers: Vec<u64> = frames.iter().map(|frame| frame.0).collect();
         let mut errors = vec![0i32; frames.len()];
         let count =
@@ -136,8 +138,21 @@ impl ForeignMemory for Privcmd {
         unsafe { MAP_BATCH.issue(&self.device, &mut request) }.map_err(failed)?;
         match errors.iter().find(|error| **error != 0) {
             Some(error) => Err(failed(io::Error::from_raw_os_error(error.abs()))),
-            None => Ok(MappedFrames::new(pages)),
+            None => Ok(pages),
         }
+    }
+}
+
+impl ForeignMemory for Privcmd {
+    type Frames = MappedFrames;
+
+    fn copy(&self, domain: DomainId, frames: &[Frame]) -> Result<Vec<u32>, XenError> {
+        let mapped = MappedFrames::new(self.map_frames(domain, frames, Access::Read)?);
+        Ok(mapped.words().iter().map(|word| word.load(Ordering::Relaxed)).collect())
+    }
+
+    fn map(&self, domain: DomainId, frames: &[Frame]) -> Result<MappedFrames, XenError> {
+        Ok(MappedFrames::new(self.map_frames(domain, frames, Access::ReadWrite)?))
     }
 }
 

@@ -110,8 +110,7 @@ fn map_rings<M: ForeignMemory>(memory: &M, table: &TbufOp, cpus: u32) -> Result<
     }
     let frames: Vec<Frame> =
         (0..u64::from(table.size).div_ceil(PAGE as u64)).map(|page| Frame(table.buffer_mfn + page)).collect();
-    let mapped = memory.map(DOMID_XEN, &frames)?;
-    let words: Vec<u32> = mapped.words().iter().map(|word| word.load(Ordering::Relaxed)).collect();
+    let words = memory.copy(DOMID_XEN, &frames)?;
     let half = |index: usize| words.get(index / 2).map(|word| (word >> (index % 2 * 16)) as usize & 0xffff);
     let pages = half(0).filter(|pages| *pages > 0).ok_or_else(|| nonsense("rings without pages"))?;
     let mut rings = Vec::new();
