@@ -33,7 +33,18 @@ mkdir -p "$made/overlay"
 strip -o "$made/overlay/test-guest" target/test-guest/release/test-guest
 libraries=("$made"/root/usr/lib/x86_64-linux-gnu/lib{xenevtchn,xenforeignmemory,xencall,xentoollog,xentoolcore}.a)
 gcc -O2 -Wall -Wextra -Werror -I "$made/root/usr/include" -o "$made/overlay/peer" tests/xen/dom0/peer.c "${libraries[@]}"
+cargo build --locked -p carillon --bin carillon
+cargo build --locked -p carillon-xen-host --example cases
+strip -o "$made/overlay/carillon" target/debug/carillon
+strip -o "$made/overlay/edge" target/debug/examples/cases
+# What they need is there already, but for libm; dom0's libraries are this machine's (tests/xen/prepare).
+for library in $(ldd "$made/overlay/carillon" "$made/overlay/edge" | grep -oE '/lib/[^ ]+' | sort -u); do
+    [ -e "$made/tree/usr/lib/x86_64-linux-gnu/$(basename "$library")" ] && continue
+    mkdir -p "$made/overlay/usr/lib/x86_64-linux-gnu"
+    cp -L "$library" "$made/overlay/usr/lib/x86_64-linux-gnu/"
+done
 install -m 755 tests/xen/dom0/cases.sh "$made/overlay/cases"
+install -m 755 tests/xen/dom0/toolstack.sh "$made/overlay/toolstack"
 {
     cat "$made/dom0.cpio"
     (cd "$made/overlay" && find . | "$made/root/bin/busybox" cpio -o -H newc 2>/dev/null)

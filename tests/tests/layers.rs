@@ -15,6 +15,8 @@ enum Layer {
     Layout,
     /// Pure state machine.
     Core,
+    /// Devices and the only unsafe code beside the border to C; no policy.
+    Edge,
     /// Command line, simulator, tests.
     Tool,
 }
@@ -27,6 +29,7 @@ const HOUSE: [(&str, Layer); 13] = [
     ("guest-shim", Layer::Core),
     ("hypervisor-lib", Layer::Core),
     ("tools/machine", Layer::Core),
+    ("hypervisor-lib/xen-host", Layer::Edge),
     ("tools/sim", Layer::Tool),
     ("tools/capi", Layer::Tool),
     ("tools/carillon", Layer::Tool),
@@ -97,7 +100,7 @@ fn arrows_point_down() {
 fn layouts_and_cores_are_no_std_and_forbid_unsafe_code() {
     for (directory, layer) in HOUSE {
         let source = fs::read_to_string(root().join(directory).join("src/lib.rs"));
-        if layer == Layer::Tool {
+        if layer >= Layer::Edge {
             continue;
         }
         let source = source.expect("a core has a lib.rs");
@@ -111,7 +114,7 @@ fn layouts_and_cores_are_no_std_and_forbid_unsafe_code() {
 fn cores_depend_on_nothing_that_needs_an_operating_system() {
     let workspace = manifest(".");
     for (directory, layer) in HOUSE {
-        if layer == Layer::Tool {
+        if layer >= Layer::Edge {
             continue;
         }
         for dependency in dependencies(&manifest(directory)) {

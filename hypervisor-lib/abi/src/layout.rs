@@ -2,6 +2,10 @@
 
 use core::mem::offset_of;
 
+use crate::domctl::Domctl;
+use crate::domctl::GetDomainInfo;
+use crate::domctl::GetVcpuInfo;
+use crate::domctl::VcpuAffinity;
 use crate::event::BindInterdomain;
 use crate::event::ControlBlock;
 use crate::event::EventArray;
@@ -10,9 +14,20 @@ use crate::event::Status;
 use crate::page::PAGE_SIZE;
 use crate::shared_info::SharedInfo32;
 use crate::shared_info::SharedInfo64;
+use crate::sysctl::CpuTopo;
+use crate::sysctl::CpuTopoInfo;
+use crate::sysctl::DebugKeys;
+use crate::sysctl::GetDomainInfoList;
+use crate::sysctl::PhysInfo;
+use crate::sysctl::ReadConsole;
+use crate::sysctl::Sysctl;
+use crate::sysctl::TbufOp;
+use crate::trace::TraceBuffer;
 use crate::vcpu_info::VcpuInfo32;
 use crate::vcpu_info::VcpuInfo64;
 use crate::vcpu_info::VcpuTimeInfo;
+use crate::version::CompileInfo;
+use crate::xenstore::MessageHeader;
 
 const _: () = {
     assert!(size_of::<VcpuTimeInfo>() == 32);
@@ -67,4 +82,30 @@ const _: () = {
     assert!(size_of::<Status>() == 24);
     assert!(size_of::<InitControl>() == 24);
     assert!(size_of::<BindInterdomain>() == 12);
+};
+
+const _: () = {
+    assert!(size_of::<Sysctl>() == 136);
+    assert!(offset_of!(Sysctl, argument) == 8);
+    assert!(size_of::<ReadConsole>() == 24);
+    assert!(offset_of!(ReadConsole, buffer) == 8);
+    assert!(size_of::<DebugKeys>() == 16);
+    assert!(size_of::<GetDomainInfoList>() == 24);
+    assert!(size_of::<PhysInfo>() == 32);
+    assert!(size_of::<CpuTopoInfo>() == 16);
+    assert!(size_of::<CpuTopo>() == 12);
+    assert!(size_of::<TbufOp>() == 48);
+    assert!(offset_of!(TbufOp, buffer_mfn) == 32);
+    assert!(size_of::<TraceBuffer>() == 8);
+    assert!(size_of::<CompileInfo>() == 144);
+    assert!(size_of::<MessageHeader>() == 16);
+};
+
+const _: () = {
+    assert!(size_of::<Domctl>() == 144);
+    assert!(offset_of!(Domctl, argument) == 16);
+    assert!(offset_of!(GetDomainInfo, cpu_time) == 56);
+    assert!(offset_of!(GetDomainInfo, max_vcpu_id) == 68);
+    assert!(size_of::<GetVcpuInfo>() == 24);
+    assert!(size_of::<VcpuAffinity>() == 40);
 };

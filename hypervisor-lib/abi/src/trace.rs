@@ -19,6 +19,24 @@ pub struct TraceHeader {
     pub has_cycles: bool,
 }
 
+/// The beginning of a CPU's trace buffer (`struct t_buf`); the records follow, in a ring of *n* bytes.
+///
+/// Both offsets run from 0 to 2 *n*, so that a full ring and an empty one differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+pub struct TraceBuffer {
+    /// Where the next record is read; written by who reads.
+    pub cons: u32,
+    /// Where the next record is written; written by Xen.
+    pub prod: u32,
+}
+
+/// The events of physical interrupts: vectors given and taken, and every interrupt handled (`TRC_HW_IRQ`).
+pub const HW_IRQ_CLASS: u32 = 0x0080_2000;
+/// What `xentrace -e 0x008af000` keeps, and the simulator plays back: scheduler, HVM and hardware events.
+pub const RECORDED_EVENTS: u32 = 0x008a_f000;
+
 /// The most words of its own a record can have (`TRACE_EXTRA_MAX`).
 pub const EXTRA_WORDS_MAX: usize = 7;
 

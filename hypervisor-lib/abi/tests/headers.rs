@@ -25,10 +25,14 @@ use hypervisor_abi::sched;
 use hypervisor_abi::shared_info::LEGACY_MAX_VCPUS;
 use hypervisor_abi::shared_info::SharedInfo32;
 use hypervisor_abi::shared_info::SharedInfo64;
+use hypervisor_abi::sysctl;
+use hypervisor_abi::trace;
 use hypervisor_abi::vcpu_info;
 use hypervisor_abi::vcpu_info::RegisterVcpuInfo;
 use hypervisor_abi::vcpu_info::VcpuInfo32;
 use hypervisor_abi::vcpu_info::VcpuInfo64;
+use hypervisor_abi::version;
+use hypervisor_abi::xenstore;
 
 /// A C expression and what it must be.
 type Fact = (String, u64);
@@ -47,7 +51,7 @@ fn compiled(facts: &[Fact]) -> Result<BTreeMap<String, u64>, String> {
     let mut text = String::from(
         "#define __XEN_TOOLS__ 1\n#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <xen/xen.h>\n\
          #include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/features.h>\n#include <xen/vcpu.h>\n\
-         #include <xen/physdev.h>\n#include <xen/version.h>\n#include <xen/domctl.h>\n#include <xen/memory.h>\n#include <xen/sched.h>\n\
+         #include <xen/physdev.h>\n#include <xen/version.h>\n#include <xen/domctl.h>\n#include <xen/sysctl.h>\n#include <xen/trace.h>\n#include <xen/io/xs_wire.h>\n#include <xen/memory.h>\n#include <xen/sched.h>\n\
          #include <xen/hvm/hvm_op.h>\n#include <xen/hvm/params.h>\n#include <xen/arch-x86/cpuid.h>\n\
          #include <xen/foreign/x86_32.h>\n#include <xen/foreign/x86_64.h>\nint main(void) {\n",
     );
@@ -325,4 +329,108 @@ fn errors_have_the_numbers_of_the_headers() {
         names.iter().zip(public).map(|(name, errno)| fact(&format!("XEN_{name}"), errno as usize)).collect();
     assert_eq!(facts.len(), errno::ALL.len() - 1);
     check(&facts);
+}
+
+#[test]
+fn what_a_toolstack_asks_is_laid_out_as_in_the_headers() {
+    let mut facts = vec![
+        fact("sizeof(struct xen_sysctl)", size_of::<sysctl::Sysctl>()),
+        fact("offsetof(struct xen_sysctl, u)", offset_of!(sysctl::Sysctl, argument)),
+        fact("sizeof(struct xen_domctl)", size_of::<domctl::Domctl>()),
+        fact("offsetof(struct xen_domctl, u)", offset_of!(domctl::Domctl, argument)),
+        fact("sizeof(struct t_buf)", size_of::<trace::TraceBuffer>()),
+        fact("offsetof(struct t_buf, prod)", offset_of!(trace::TraceBuffer, prod)),
+        fact("sizeof(struct xen_compile_info)", size_of::<version::CompileInfo>()),
+        fact("sizeof(struct xsd_sockmsg)", size_of::<xenstore::MessageHeader>()),
+        fact("XENSTORE_PAYLOAD_MAX", xenstore::PAYLOAD_MAX),
+        fact("sizeof(struct xen_domctl_getdomaininfo) <= 512", usize::from(sysctl::DOMAIN_INFO_ROOM == 512)),
+    ];
+    facts.extend(layout!(
+        sysctl::ReadConsole,
+        "struct xen_sysctl_readconsole",
+        [clear = "clear", incremental = "incremental", index = "index", buffer = "buffer", count = "count"]
+    ));
+    facts.extend(layout!(
+        sysctl::TbufOp,
+        "struct xen_sysctl_tbuf_op",
+        [cmd = "cmd", cpu_mask = "cpu_mask", evt_mask = "evt_mask", buffer_mfn = "buffer_mfn", size = "size"]
+    ));
+    facts.extend(layout!(sysctl::DebugKeys, "struct xen_sysctl_debug_keys", [keys = "keys", nr_keys = "nr_keys"]));
+    facts.extend(layout!(
+        sysctl::GetDomainInfoList,
+        "struct xen_sysctl_getdomaininfolist",
+        [first_domain = "first_domain", max_domains = "max_domains", buffer = "buffer", num_domains = "num_domains"]
+    ));
+    facts.extend(layout!(
+        sysctl::CpuTopoInfo,
+        "struct xen_sysctl_cputopoinfo",
+        [num_cpus = "num_cpus", cputopo = "cputopo"]
+    ));
+    facts.extend(layout!(
+        sysctl::CpuTopo,
+        "struct xen_sysctl_cputopo",
+        [core = "core", socket = "socket", node = "node"]
+    ));
+    facts.extend(layout!(
+        domctl::GetVcpuInfo,
+        "struct xen_domctl_getvcpuinfo",
+        [vcpu = "vcpu", online = "online", running = "running", cpu_time = "cpu_time", cpu = "cpu"]
+    ));
+    facts.extend(layout!(
+        domctl::VcpuAffinity,
+        "struct xen_domctl_vcpuaffinity",
+        [vcpu = "vcpu", flags = "flags", hard = "cpumap_hard", soft = "cpumap_soft"]
+    ));
+    // Later fields differ between versions, so only offsets are compared.
+    for (field, offset) in [
+        ("capabilities", offset_of!(sysctl::PhysInfo, capabilities)),
+        ("cpu_khz", offset_of!(sysctl::PhysInfo, cpu_khz)),
+    ] {
+        facts.push(fact(&format!("offsetof(struct xen_sysctl_physinfo, {field})"), offset));
+    }
+    for (field, offset) in [
+        ("flags", offset_of!(domctl::GetDomainInfo, flags)),
+        ("tot_pages", offset_of!(domctl::GetDomainInfo, tot_pages)),
+        ("cpu_time", offset_of!(domctl::GetDomainInfo, cpu_time)),
+        ("nr_online_vcpus", offset_of!(domctl::GetDomainInfo, nr_online_vcpus)),
+        ("max_vcpu_id", offset_of!(domctl::GetDomainInfo, max_vcpu_id)),
+    ] {
+        facts.push(fact(&format!("offsetof(struct xen_domctl_getdomaininfo, {field})"), offset));
+    }
+    check(&facts);
+}
+
+#[test]
+fn what_a_toolstack_asks_has_the_numbers_of_the_headers() {
+    let number = |name: &str, value: u32| fact(name, value as usize);
+    check(&[
+        number("XEN_SYSCTL_readconsole", sysctl::SYSCTL_READCONSOLE),
+        number("XEN_SYSCTL_tbuf_op", sysctl::SYSCTL_TBUF_OP),
+        number("XEN_SYSCTL_physinfo", sysctl::SYSCTL_PHYSINFO),
+        number("XEN_SYSCTL_sched_id", sysctl::SYSCTL_SCHED_ID),
+        number("XEN_SYSCTL_getdomaininfolist", sysctl::SYSCTL_GETDOMAININFOLIST),
+        number("XEN_SYSCTL_debug_keys", sysctl::SYSCTL_DEBUG_KEYS),
+        number("XEN_SYSCTL_cputopoinfo", sysctl::SYSCTL_CPUTOPOINFO),
+        number("XEN_SYSCTL_TBUFOP_set_size", sysctl::TBUFOP_SET_SIZE),
+        number("XEN_SYSCTL_TBUFOP_disable", sysctl::TBUFOP_DISABLE),
+        number("XEN_SYSCTL_PHYSCAP_hvm", sysctl::PHYSCAP_HVM),
+        number("XEN_SYSCTL_PHYSCAP_pv", sysctl::PHYSCAP_PV),
+        number("XEN_SYSCTL_PHYSCAP_directio", sysctl::PHYSCAP_DIRECTIO),
+        number("XEN_SYSCTL_PHYSCAP_hap", sysctl::PHYSCAP_HAP),
+        number("XEN_DOMCTL_getvcpuinfo", domctl::DOMCTL_GETVCPUINFO),
+        number("XEN_DOMCTL_getvcpuaffinity", domctl::DOMCTL_GETVCPUAFFINITY),
+        number("XEN_DOMCTL_setvcpuaffinity", domctl::DOMCTL_SETVCPUAFFINITY),
+        number("XEN_DOMINF_hvm_guest", domctl::DOMINF_HVM_GUEST),
+        number("XEN_DOMINF_running", domctl::DOMINF_RUNNING),
+        number("XEN_VCPUAFFINITY_SOFT", domctl::VCPUAFFINITY_SOFT),
+        number("TRC_HW_IRQ", trace::HW_IRQ_CLASS),
+        number("XS_DIRECTORY", xenstore::XS_DIRECTORY),
+        number("XS_READ", xenstore::XS_READ),
+        number("XS_ERROR", xenstore::XS_ERROR),
+        number("XS_WATCH_EVENT", xenstore::XS_WATCH_EVENT),
+        fact("XENVER_commandline", version::XENVER_COMMANDLINE as usize),
+        fact("XENVER_capabilities", version::XENVER_CAPABILITIES as usize),
+        fact("XENVER_extraversion", version::XENVER_EXTRAVERSION as usize),
+        fact("XENVER_compile_info", version::XENVER_COMPILE_INFO as usize),
+    ]);
 }

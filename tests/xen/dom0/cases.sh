@@ -1,5 +1,6 @@
 #!/bin/sh
-# What dom0 does on the test bed, as soon as its toolstack is up: starts the guests, one after the other.
+# What dom0 does on the test bed, as soon as its toolstack is up: tries what carillon does in dom0, then starts the guests,
+# one after the other.
 
 record() { echo "carillon: $*"; }
 
@@ -28,6 +29,8 @@ guest() {
     esac
 }
 
+/edge
+sh /toolstack
 guest callback upcall=callback
 guest vector upcall=vector
 record end

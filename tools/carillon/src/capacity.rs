@@ -120,7 +120,7 @@ pub(crate) const fn events_of_linux(vcpus: u32, arrival: ArrivalName) -> u32 {
 
 /// The host of the flags, or of the dumps.
 fn host(args: &CapacityArgs) -> Result<HostLimits, Failure> {
-    if args.host.from.is_none() && args.host.recorded.is_none() {
+    if args.host.from.is_none() && args.host.recorded.is_none() && !args.host.live {
         if args.destination == Destination::Flat && args.pcpus > FLAT_CPUS {
             return Err(Failure::new(format!("flat addressing reaches {FLAT_CPUS} CPUs, not {}", args.pcpus))
                 .hint("more take --destination cluster or physical"));

@@ -106,9 +106,9 @@ pub(crate) fn run(args: &CheckConfigArgs, out: Output) -> Result<Verdict, Failur
     let source = Source::read(&args.config).map_err(|error| Failure::caused(&error))?;
     let hint = "the syntax is xl.cfg(5)'s";
     let config = xl_config::parse(&source).map_err(|error| Failure::caused(&error).hint(hint))?;
-    let host = match (&args.from, args.recorded) {
-        (None, None) => None,
-        (from, recorded) => hosts::load(&HostArgs { from: from.clone(), recorded })?.pop(),
+    let host = match (&args.from, args.recorded, args.live) {
+        (None, None, false) => None,
+        (from, recorded, live) => hosts::load(&HostArgs { from: from.clone(), recorded, live })?.pop(),
     };
     let abilities = host.as_ref().map(HostAbilities::of).unwrap_or_default();
     let guest = Guest::of(&config, &abilities).map_err(|error| Failure::caused(&error).hint(hint))?;

@@ -58,6 +58,10 @@ pub(crate) enum Command {
     /// Show who owns which vector on which CPU, and where a guest outranks dom0 or can hold it back
     #[command(after_long_help = ANSWER_CODES)]
     Inspect(InspectArgs),
+    /// Write what this host says of its interrupts into a directory, for --from; runs in dom0 as root
+    Record(RecordArgs),
+    /// Show how often each interrupt and each of dom0's events comes, now (in dom0 as root) or in a recording
+    Top(TopArgs),
     /// Find the smallest set of moves after which no guest outranks dom0 or can hold it back
     #[command(after_long_help = ANSWER_CODES)]
     Plan(PlanArgs),
@@ -96,6 +100,9 @@ pub(crate) struct HostArgs {
     /// A recorded host that comes with carillon [default: all of them]
     #[arg(long, value_name = "NAME", value_parser = recorded())]
     pub(crate) recorded: Option<Recorded>,
+    /// This host, as it is now; runs in dom0 as root
+    #[arg(long, conflicts_with_all = ["from", "recorded"])]
+    pub(crate) live: bool,
 }
 
 /// How to print.
@@ -120,6 +127,47 @@ pub(crate) struct InspectArgs {
     pub(crate) host: HostArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// Where to record to.
+#[derive(Args, Debug)]
+pub(crate) struct RecordArgs {
+    /// The directory; made if it is not there, and refused if it is not empty
+    pub(crate) directory: PathBuf,
+    /// How long to trace: 500ms, 4s
+    #[arg(long = "for", value_name = "TIME", default_value = "4s", value_parser = quantity::parse)]
+    pub(crate) duration_ns: u64,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// What to count, and how to show it.
+#[derive(Args, Debug)]
+pub(crate) struct TopArgs {
+    /// Print once and end
+    #[arg(long, conflicts_with = "batch")]
+    pub(crate) once: bool,
+    /// Print so many times and end
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<std::num::NonZeroU32>,
+    /// How long to count each time: 500ms, 2s
+    #[arg(long = "interval", value_name = "TIME", default_value = "1s", value_parser = quantity::parse)]
+    pub(crate) interval_ns: u64,
+    /// A directory with a host's recording, instead of this host
+    #[arg(long, value_name = "DIR", conflicts_with = "recorded")]
+    pub(crate) from: Option<PathBuf>,
+    /// A recorded host that comes with carillon, instead of this host
+    #[arg(long, value_name = "NAME", value_parser = recorded())]
+    pub(crate) recorded: Option<Recorded>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+impl TopArgs {
+    /// The recording asked for.
+    pub(crate) fn host(&self) -> HostArgs {
+        HostArgs { from: self.from.clone(), recorded: self.recorded, live: false }
+    }
 }
 
 /// What to plan.
@@ -209,16 +257,16 @@ pub(crate) struct CapacityArgs {
     #[arg(long)]
     pub(crate) managed: bool,
     /// Physical CPUs of the host
-    #[arg(long, default_value_t = 4, value_parser = at_least_one(), conflicts_with_all = ["from", "recorded"])]
+    #[arg(long, default_value_t = 4, value_parser = at_least_one(), conflicts_with_all = ["from", "recorded", "live"])]
     pub(crate) pcpus: u32,
     /// The host's map of vectors
-    #[arg(long, value_enum, default_value_t = LayoutName::Xen, conflicts_with_all = ["from", "recorded"])]
+    #[arg(long, value_enum, default_value_t = LayoutName::Xen, conflicts_with_all = ["from", "recorded", "live"])]
     pub(crate) layout: LayoutName,
     /// How external interrupts are addressed
-    #[arg(long, value_enum, default_value_t = Destination::Physical, conflicts_with_all = ["from", "recorded"])]
+    #[arg(long, value_enum, default_value_t = Destination::Physical, conflicts_with_all = ["from", "recorded", "live"])]
     pub(crate) destination: Destination,
     /// Vectors that are taken already
-    #[arg(long, default_value_t = 0, conflicts_with_all = ["from", "recorded"])]
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["from", "recorded", "live"])]
     pub(crate) taken: u32,
     /// Bits of APIC id an MSI of the host carries; `remapped` with interrupt remapping
     #[arg(long, value_enum, default_value_t = MsiBits::Bits8)]
@@ -247,6 +295,9 @@ pub(crate) struct CheckConfigArgs {
     /// A recorded host that comes with carillon
     #[arg(long, value_name = "NAME", value_parser = recorded())]
     pub(crate) recorded: Option<Recorded>,
+    /// This host, as it is now; runs in dom0 as root
+    #[arg(long, conflicts_with_all = ["from", "recorded"])]
+    pub(crate) live: bool,
     /// Interrupts each passed-through function asks for [default: what the recording shows it to have; else one for each
     /// vCPU and one more for network and storage controllers, and one for others]
     #[arg(long, value_parser = at_least_one())]
@@ -314,7 +365,7 @@ pub(crate) enum Destination {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SubjectArgs {
     /// A scenario: a name from `carillon scenarios`, or a TOML file
-    #[arg(conflicts_with_all = ["from", "recorded"])]
+    #[arg(conflicts_with_all = ["from", "recorded", "live"])]
     pub(crate) scenario: Option<String>,
     #[command(flatten)]
     pub(crate) host: HostArgs,

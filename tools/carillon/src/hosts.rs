@@ -5,9 +5,13 @@ use carillon_sim::snapshot::Recorded;
 
 use crate::cli::HostArgs;
 use crate::failure::Failure;
+use crate::live;
 
 /// The hosts asked for; without a word, all that come with the program.
 pub(crate) fn load(which: &HostArgs) -> Result<Vec<HostSnapshot>, Failure> {
+    if which.live {
+        return Ok(vec![live::host()?]);
+    }
     if let Some(directory) = &which.from {
         if !directory.is_dir() {
             let what = if directory.exists() { "is not a directory" } else { "is not there" };

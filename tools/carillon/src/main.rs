@@ -13,6 +13,7 @@ mod guest;
 mod harm;
 mod hosts;
 mod inspect;
+mod live;
 mod main_job;
 mod moved;
 mod output;
@@ -24,6 +25,7 @@ mod scenarios;
 mod simulate;
 mod subject;
 mod sweep;
+mod top;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         None => main_job::run(out),
         Some(Command::Inspect(args)) => inspect::run(args, out),
+        Some(Command::Record(args)) => live::record(args, out),
+        Some(Command::Top(args)) => top::run(args, out),
         Some(Command::Plan(args)) => plan::run(args, out),
         Some(Command::Capacity(args)) => capacity::run(args, out),
         Some(Command::CheckConfig(args)) => check_config::run(args, out),

@@ -59,14 +59,17 @@ impl Output {
         Self { colours, width: columns.clamp(NARROWEST, WIDEST) }
     }
 
+    /// An answer's page.
+    pub(crate) fn text(self, answer: &impl Answer) -> String {
+        let mut page = Page::new(self.colours, self.width);
+        answer.show(&mut page);
+        page.into_text()
+    }
+
     /// Prints an answer.
     pub(crate) fn print(self, answer: &impl Answer, format: Format) -> Result<(), Failure> {
         let text = match format {
-            Format::Page => {
-                let mut page = Page::new(self.colours, self.width);
-                answer.show(&mut page);
-                page.into_text()
-            }
+            Format::Page => self.text(answer),
             Format::Json => serde_json::to_string_pretty(answer).map_err(Failure::new)? + "\n",
         };
         write(text.as_bytes())

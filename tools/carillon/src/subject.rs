@@ -57,7 +57,7 @@ pub(crate) fn load(args: &SubjectArgs) -> Result<Vec<Subject>, Failure> {
 
 /// A host of the user's is as fast as it was.
 fn speedup(args: &SubjectArgs) -> NonZeroU32 {
-    let usual = if args.host.from.is_some() { NonZeroU32::MIN } else { Replayed::default().speedup };
+    let usual = if args.host.from.is_some() || args.host.live { NonZeroU32::MIN } else { Replayed::default().speedup };
     args.speed.unwrap_or(usual)
 }
 

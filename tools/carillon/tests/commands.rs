@@ -425,3 +425,55 @@ fn help_documents_the_exit_codes() {
         assert!(says(&[command, "--help"], 0).contains("Exit codes:"), "{command}");
     }
 }
+
+/// Whether the machine that runs the tests is itself below Xen.
+fn is_below_xen() -> bool {
+    fs::read_to_string("/sys/hypervisor/type").is_ok_and(|kind| kind.trim() == "xen")
+}
+
+#[test]
+fn where_there_is_no_xen_a_live_host_is_refused_with_what_to_do() {
+    if is_below_xen() {
+        println!("SKIP live: this machine runs on Xen; tests/xen tries it there");
+        return;
+    }
+    let directory = TempDir::new().expect("a directory");
+    let empty = path(&directory, "host");
+    for args in [&["inspect", "--live"][..], &["plan", "--live"], &["top", "--once"], &["record", &empty]] {
+        let said = complains(args, 1);
+        assert!(said.contains("does not run on Xen") && said.contains("run it in dom0"), "{args:?}: {said}");
+    }
+    assert_eq!(fs::read_dir(&empty).expect("the directory").count(), 0);
+}
+
+#[test]
+fn a_recording_is_never_mixed_with_what_is_there_already() {
+    let directory = host(&[]);
+    let said = complains(&["record", directory.path().to_str().expect("UTF-8")], 1);
+    assert!(said.contains("is not empty"), "{said}");
+}
+
+#[test]
+fn the_rates_of_a_recording_are_by_vector_by_domain_and_by_cpu() {
+    let rates = json(&["top", "--recorded", "xen-sas-nic", "--json"], 0);
+    let count = |rows: &Value| {
+        rows.as_array().expect("rows").iter().map(|row| row["count"].as_u64().expect("a count")).sum::<u64>()
+    };
+    assert!(count(&rates["vectors"]) > 0);
+    for by in ["domains", "cpus"] {
+        assert_eq!(count(&rates[by]), count(&rates["vectors"]), "{by}");
+    }
+    let nic =
+        rates["vectors"].as_array().expect("rows").iter().find(|row| row["vector"] == "D8").expect("the guest's card");
+    assert_eq!(nic["owner"], "d1");
+    assert_eq!(count(&nic["cpus"]), nic["count"].as_u64().expect("a count"));
+    let page = says(&["top", "--recorded", "xen-sas-nic"], 0);
+    assert!(page.contains("By pCPU: pCPU 0 ") && page.contains("timer0"), "{page}");
+}
+
+#[test]
+fn a_recording_without_a_trace_has_no_rates_and_says_so() {
+    let directory = host(&[]);
+    let page = says(&["top", "--from", directory.path().to_str().expect("UTF-8")], 0);
+    assert!(page.contains("xentrace.bin is not there"), "{page}");
+}

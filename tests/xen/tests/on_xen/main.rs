@@ -36,7 +36,7 @@ fn boot(command: Command, deadline: Duration, log: &str) -> Transcript {
 /// programs die at random as soon as two domains run.
 fn boot_xen() -> Transcript {
     let made = target().join("xen");
-    let xen = "com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all dom0_mem=1024M dom0_max_vcpus=1 noreboot spec-ctrl=no";
+    let xen = "com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all dom0_mem=1024M dom0_max_vcpus=1 noreboot spec-ctrl=no conring_size=256k";
     let linux = "console=hvc0 earlyprintk=xen mitigations=off nokaslr random.trust_cpu=on panic=1 quiet";
     let modules = format!("{} {linux},{}", made.join("vmlinux").display(), made.join("initrd.cpio").display());
     let mut command = Command::new("qemu-system-x86_64");
@@ -154,6 +154,48 @@ guests_on_xen!(callback vector: {
         offers_for_others,
     }
 });
+
+/// A test for each case of dom0's own.
+macro_rules! cases_in_dom0 {
+    ($($module:ident: { $($case:ident,)* })*) => {
+        $(mod $module {
+            $(#[test]
+            fn $case() {
+                super::passes(&super::XEN, "dom0", concat!(stringify!($module), ".", stringify!($case)));
+            })*
+        })*
+    };
+}
+
+cases_in_dom0! {
+    // The library at its edge (`hypervisor-lib/xen-host/examples/cases.rs`).
+    edge: {
+        versions,
+        machine,
+        console,
+        domains,
+        event_channels,
+        xenstore,
+        traces,
+    }
+    // The program (`tests/xen/dom0/toolstack.sh`).
+    live: {
+        starts_a_guest,
+        inspects,
+        records,
+        same_picture,
+        agrees_with_xl,
+        leaves_the_log,
+        reads_its_trace,
+        plans,
+        counts,
+        counts_a_recording,
+        without_terminal,
+        refuses_a_full_directory,
+        without_device,
+        without_root,
+    }
+}
 
 #[test]
 fn dom0_starts_every_guest_and_sees_it_end() {
