@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+pub mod aim;
 mod allocator;
 mod assignment;
 mod bands;
