@@ -6,6 +6,7 @@ mod model;
 
 mod apicv;
 mod commands;
+mod engine;
 mod local_sources;
 mod modes;
 mod posted;

@@ -21,6 +21,8 @@ pub(crate) enum Core {
     Plain {
         /// The windows that exit: for interrupts, for non-maskable ones.
         windows: [Switch; 2],
+        /// The host interrupt that waits: it makes the guest exit.
+        interrupt: Option<u8>,
     },
     /// One with VMX's APIC virtualization.
     Vmx(Box<VmxCore>),
@@ -68,7 +70,7 @@ pub(crate) enum Boundary {
 impl Core {
     pub(crate) fn set(&mut self, setting: Setting, platform: &Platform) {
         match self {
-            Self::Plain { windows } => {
+            Self::Plain { windows, .. } => {
                 if let Setting::Window(window, switch) = setting {
                     windows[window as usize] = switch;
                 }
@@ -131,8 +133,10 @@ impl Core {
 
     /// A host interrupt of this vector comes.
     pub(crate) fn interrupt(&mut self, vector: u8) {
-        if let Self::Vmx(core) = self {
-            core.interrupt(vector);
+        match self {
+            Self::Plain { interrupt, .. } => *interrupt = Some(vector),
+            Self::Vmx(core) => core.interrupt(vector),
+            Self::Svm(_) => panic!("nobody notifies a processor with AVIC"),
         }
     }
 
@@ -146,7 +150,7 @@ impl Core {
     /// Passes a boundary, the guest's gates being so.
     pub(crate) fn boundary(&mut self, gates: Gates, platform: &Platform) -> Boundary {
         let windows = match self {
-            Self::Plain { windows } => *windows,
+            Self::Plain { windows, .. } => *windows,
             Self::Vmx(core) => [Switch::Off, core.nmi_window()],
             Self::Svm(core) => core.windows,
         };
@@ -158,7 +162,7 @@ impl Core {
             Self::Plain { .. } | Self::Svm(_) if is_open(Window::Interrupt, gates.interrupts) => {
                 Boundary::Exit(Exit::InterruptWindow)
             }
-            Self::Plain { .. } => Boundary::Nothing,
+            Self::Plain { interrupt, .. } => interrupt.take().map_or(Boundary::Nothing, |_| Boundary::Leave),
             Self::Vmx(core) => core.boundary(platform),
             Self::Svm(core) => core.boundary(platform),
         }

@@ -74,7 +74,7 @@ impl EngineKind {
 
     pub(crate) fn core(self, vcpu: usize, platform: &Platform) -> Core {
         match self {
-            Self::Software => Core::Plain { windows: [Switch::Off; 2] },
+            Self::Software => Core::Plain { windows: [Switch::Off; 2], interrupt: None },
             Self::Apicv(_) => Core::Vmx(Box::new(VmxCore::new(vcpu, platform))),
             Self::Avic(_) => Core::Svm(Box::new(SvmCore::new(vcpu, platform))),
         }
@@ -152,7 +152,7 @@ impl Vcpu {
     }
 
     /// Carries out what concerns this vCPU; what is for others goes to `kicks`.
-    fn carry_out(&mut self, platform: &Platform, kicks: &mut Vec<Action>) {
+    pub(crate) fn carry_out(&mut self, platform: &Platform, kicks: &mut Vec<Action>) {
         for (of, action) in platform.take() {
             match action {
                 Action::Kick(_) | Action::Notify(_) | Action::RingDoorbell(_) => kicks.push(action),

@@ -188,7 +188,9 @@ impl World {
         let vcpu = &mut self.vcpus[number];
         vcpu.leave(platform);
         vcpu.apic.switch(kind.engine(), platform);
+        vcpu.carry_out(platform, &mut kicks);
         vcpu.change_core(kind, platform);
+        vcpu.apic.forget_settings();
         vcpu.enter(now, platform, &mut kicks);
         self.settle(kicks);
     }

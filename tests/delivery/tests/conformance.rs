@@ -8,12 +8,16 @@ use carillon_delivery_tests::World;
 use proptest::collection::vec;
 use proptest::prelude::any;
 use proptest::proptest;
+use proptest::test_runner::Config as ProptestConfig;
 
 use ops::bring_up;
 use ops::ops;
 
 /// How many vCPUs the guest has.
 const VCPUS: usize = 3;
+
+/// How many guests there are: what two engines do differently may take three of them and several changes.
+const CASES: u32 = 1000;
 
 /// The world after these steps.
 fn after(engines: [EngineKind; VCPUS], steps: &[Op]) -> World {
@@ -25,6 +29,8 @@ fn after(engines: [EngineKind; VCPUS], steps: &[Op]) -> World {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
     #[test]
     fn every_engine_shows_the_guest_what_software_shows(xapic in any::<bool>(), steps in vec(ops(VCPUS), 0..80)) {
         let steps: Vec<Op> = bring_up(VCPUS, xapic).into_iter().chain(steps).collect();

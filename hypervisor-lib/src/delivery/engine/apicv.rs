@@ -58,6 +58,19 @@ struct Loaded {
     tpr_threshold: Option<u8>,
 }
 
+/// The controls with nothing virtualized.
+const NOTHING: ApicvControls = ApicvControls {
+    tpr_shadow: false,
+    accesses: false,
+    x2apic: false,
+    registers: false,
+    delivery: false,
+    posting: false,
+    ipis: false,
+    external_interrupts_exit: true,
+    acknowledge_on_exit: true,
+};
+
 impl Apicv {
     /// An engine for a new VMCS.
     #[must_use]
@@ -88,6 +101,13 @@ impl Apicv {
             ipis: has(ApicvLevel::Ipis),
             external_interrupts_exit: true,
             acknowledge_on_exit: true,
+        }
+    }
+
+    fn set_controls<H: Host>(&mut self, controls: ApicvControls, host: &H) {
+        debug_assert_eq!(controls.check(), Ok(()), "the entry would fail");
+        if self.loaded.controls.replace(controls) != Some(controls) {
+            host.act(Action::Set(Setting::Apicv(controls)));
         }
     }
 
@@ -161,14 +181,9 @@ impl DeliveryEngine for Apicv {
         let controls = match entering.page {
             Some(_) => self.controls(entering.apic),
             // Without a page there is nothing to virtualize.
-            None => {
-                ApicvControls { external_interrupts_exit: true, acknowledge_on_exit: true, ..ApicvControls::default() }
-            }
+            None => NOTHING,
         };
-        debug_assert_eq!(controls.check(), Ok(()), "the entry would fail");
-        if self.loaded.controls.replace(controls) != Some(controls) {
-            host.act(Action::Set(Setting::Apicv(controls)));
-        }
+        self.set_controls(controls, host);
         match (entering.loan, entering.page) {
             (Loan::Vectors, Some(page)) => self.program_delivery(page, entering, host),
             (Loan::TaskPriority | Loan::Registers, Some(_)) => self.program_threshold(entering.apic, host),
@@ -196,6 +211,10 @@ impl DeliveryEngine for Apicv {
 
     fn forget(&mut self) {
         self.loaded = Loaded::default();
+    }
+
+    fn retire<H: Host>(&mut self, host: &H) {
+        self.set_controls(NOTHING, host);
     }
 }
 

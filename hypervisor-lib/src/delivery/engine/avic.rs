@@ -58,6 +58,12 @@ impl Avic {
     pub const fn new(acceleration: avic::Acceleration, ringer: DoorbellRinger) -> Self {
         Self { acceleration, ringer, loaded: None }
     }
+
+    fn set<H: Host>(&mut self, mode: Option<Mode>, host: &H) {
+        if self.loaded.replace(mode) != Some(mode) {
+            host.act(Action::Set(Setting::Avic(mode)));
+        }
+    }
 }
 
 impl DeliveryEngine for Avic {
@@ -86,10 +92,7 @@ impl DeliveryEngine for Avic {
     }
 
     fn program<H: Host>(&mut self, entering: &Entering<'_>, host: &H) {
-        let wanted = (entering.loan == Loan::Vectors).then_some(self.acceleration.mode);
-        if self.loaded.replace(wanted) != Some(wanted) {
-            host.act(Action::Set(Setting::Avic(wanted)));
-        }
+        self.set((entering.loan == Loan::Vectors).then_some(self.acceleration.mode), host);
         if let (Loan::Vectors, Vectors::Changed, Some(page)) = (entering.loan, entering.vectors, entering.page) {
             let [task_priority, ..] = page.register(ApicRegister::TaskPriority).load(Ordering::Relaxed).to_le_bytes();
             host.act(Action::Set(Setting::TaskPriority(task_priority)));
@@ -126,5 +129,9 @@ impl DeliveryEngine for Avic {
 
     fn forget(&mut self) {
         self.loaded = None;
+    }
+
+    fn retire<H: Host>(&mut self, host: &H) {
+        self.set(None, host);
     }
 }

@@ -103,4 +103,7 @@ pub trait DeliveryEngine {
 
     /// The structure that controls the vCPU is a new one, with nothing set.
     fn forget(&mut self);
+
+    /// Another engine takes over: nothing of this one stays on.
+    fn retire<H: Host>(&mut self, host: &H);
 }

@@ -67,6 +67,10 @@ impl DeliveryEngine for AnyEngine {
     fn forget(&mut self) {
         each!(self, engine => engine.forget());
     }
+
+    fn retire<H: Host>(&mut self, host: &H) {
+        each!(self, engine => engine.retire(host));
+    }
 }
 
 impl From<Software> for AnyEngine {

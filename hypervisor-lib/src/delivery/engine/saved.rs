@@ -48,12 +48,14 @@ impl<E: DeliveryEngine> VcpuApic<E> {
         Ok(Self::of(apic, engine, Events::restored(saved.nmi, saved.event), host))
     }
 
-    /// Another engine from now on. What waits, what others have staged and what is in service stays; what they leave at
+    /// Another engine from now on, in the same control structure or, after [`forget_settings`](Self::forget_settings), another.
+    /// What waits, what others have staged and what is in service stays; what they leave at
     /// the old port meanwhile is still found. The old engine is returned.
     pub fn switch<H: Host>(&mut self, engine: E, host: &H) -> E {
         let _ = self.local_apic(host);
+        self.engine.retire(host);
         let old = core::mem::replace(&mut self.engine, engine);
-        self.forget_settings();
+        self.mark_changed();
         self.update_port(host);
         old
     }

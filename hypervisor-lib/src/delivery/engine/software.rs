@@ -46,4 +46,6 @@ impl DeliveryEngine for Software {
     }
 
     fn forget(&mut self) {}
+
+    fn retire<H: Host>(&mut self, _host: &H) {}
 }

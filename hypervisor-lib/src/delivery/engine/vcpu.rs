@@ -108,6 +108,11 @@ impl<E: DeliveryEngine> VcpuApic<E> {
     pub fn forget_settings(&mut self) {
         self.engine.forget();
         self.events.forget_windows();
+        self.mark_changed();
+    }
+
+    /// What the processor knows of the vectors is no longer right.
+    pub(super) fn mark_changed(&mut self) {
         self.vectors = Vectors::Changed;
     }
 
@@ -251,7 +256,11 @@ impl<E: DeliveryEngine> VcpuApic<E> {
         }
         match loan {
             Loan::Nothing => {}
-            Loan::TaskPriority | Loan::Registers => self.apic.take_back_task_priority(page),
+            Loan::TaskPriority => self.apic.take_back_task_priority(page),
+            Loan::Registers => {
+                self.apic.take_back_task_priority(page);
+                self.shown_tmr = LocalApic::hide_vectors(page);
+            }
             Loan::Vectors => self.shown_tmr = self.apic.take_back_vectors(page),
         }
     }

@@ -74,6 +74,14 @@ impl LocalApic {
         store(page, ApicRegister::ProcessorPriority, self.priority.ppr().into());
     }
 
+    /// What was shown is no longer: nothing waits in the page. Returns its TMR.
+    pub(in crate::delivery) fn hide_vectors(page: &BackingPage) -> VectorRegister {
+        for bank in VectorBank::ALL {
+            store(page, ApicRegister::InterruptRequest(bank), 0);
+        }
+        VectorRegister::from_words(read(page, VectorBits::TriggerMode))
+    }
+
     /// Puts TPR into the page.
     pub(in crate::delivery) fn lend_task_priority(&self, page: &BackingPage) {
         store(page, ApicRegister::TaskPriority, self.priority.tpr().into());
