@@ -34,6 +34,7 @@ use vector_allocator::CpuId;
 use vector_allocator::Vector;
 
 use crate::explore;
+use crate::linger;
 use crate::posted::KEY;
 
 const ID: ApicId = ApicId(0);
@@ -75,6 +76,7 @@ impl Machine {
 
     /// The device interrupts: the IOMMU goes by its copy.
     fn interrupt(&self, number: u8) {
+        linger();
         let is_logged = {
             let iommu = self.iommu.lock().expect("nobody panicked");
             let low = iommu[1];
@@ -128,6 +130,7 @@ fn scenario() {
         scope.spawn(move || [SENT[0], SENT[1]].into_iter().for_each(|number| machine.interrupt(number)));
         scope.spawn(move || {
             for number in [SENT[2], SENT[3]] {
+                linger();
                 let vector = Vector::new(number).expect("16 or more");
                 post(machine.table(), ID, &machine.page, vector, TriggerMode::Edge, machine).expect("in the table");
             }

@@ -19,8 +19,16 @@ use std::hash::BuildHasher;
 use shuttle::Config;
 use shuttle::MaxSteps;
 use shuttle::Runner;
+use shuttle::rand::RngCore as _;
 use shuttle::scheduler::PctScheduler;
 use shuttle::scheduler::RandomScheduler;
+
+/// Lets the others run for a random while, so that what a thread does next meets any moment of theirs.
+fn linger() {
+    for _ in 0..shuttle::rand::thread_rng().next_u32() % 64 {
+        shuttle::thread::yield_now();
+    }
+}
 
 /// Runs a scenario under so many random schedules, and as many of probabilistic concurrency testing. Whoever waits for an
 /// interrupt that was lost waits until the steps are used up, which fails.

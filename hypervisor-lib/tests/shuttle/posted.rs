@@ -51,6 +51,7 @@ use vector_allocator::VectorSet;
 use vector_allocator::XenLayout;
 
 use crate::explore;
+use crate::linger;
 use crate::lock::ShuttleLock;
 
 pub(crate) const KEY: VcpuKey = VcpuKey { domain: DomainId(1), vcpu: VcpuId(0) };
@@ -149,6 +150,7 @@ impl Host {
 
     /// An agent posts, and what it sends arrives.
     fn send(&self, number: u8) {
+        linger();
         let Some(Notice { vector, destination }) = post(&self.vcpu.descriptor, vector(number), Urgency::Ordinary)
         else {
             return;
