@@ -205,7 +205,7 @@ impl Step {
     pub const fn source(&self) -> &'static str {
         match self {
             Self::Reserve(..) | Self::Program(_) | Self::Drain(_) | Self::Release(_) | Self::TakeBack(..) => {
-                "xen/arch/x86/irq.c: _assign_irq_vector, irq_move_cleanup"
+                "xen/arch/x86/irq.c: _assign_irq_vector, irq_move_cleanup_interrupt"
             }
             Self::LeavePosted { .. } => "VT-d, 5.2; xen 1066331913",
             Self::Suppress => "SDM vol. 3C, 30.6; vmx.c: vmx_pi_switch_from",
@@ -216,8 +216,8 @@ impl Step {
             | Self::FindPosted(Look::BeforeSleeping) => "vmx.c: vmx_vcpu_block",
             Self::Aim(_) => "SDM vol. 3C, 30.6; vmx.c: vmx_pi_switch_to",
             Self::FindPosted(Look::BeforeRunning) => "linux posted_intr.c: vmx_vcpu_pi_load; xen 56348df32b",
-            Self::SayInIrte(..) | Self::InvalidateIrtes => "AMD 48882, 2.2.5.2",
-            Self::SetRunning(_) | Self::ClearRunning | Self::FindDue => "APM vol. 2, 15.29.4.2; 15.29.6.1",
+            Self::SayInIrte(..) | Self::InvalidateIrtes => "AMD 48882; linux amd_iommu_types.h",
+            Self::SetRunning(_) | Self::ClearRunning | Self::FindDue => "APM vol. 2, 15.29.6.1",
             Self::FlushIfAnotherRan(_) => "APM vol. 2, 15.29.4.3",
             Self::AimKicks(_) | Self::FindPending(Look::BeforeRunning) => {
                 "xen/common/sched/core.c: vcpu_migrate_finish"
@@ -226,8 +226,8 @@ impl Step {
                 "xen/common/sched/core.c: vcpu_block"
             }
             Self::Carry(Carried::VmcsAndPage) => "SDM vol. 3C, 25.4.2, 25.6.8, 30.1",
-            Self::Carry(Carried::BackingPage) => "APM vol. 2, 15.29.3",
-            Self::Carry(Carried::Registers) => "SDM vol. 3A, 11.4.1",
+            Self::Carry(Carried::BackingPage) => "APM vol. 2, 15.29",
+            Self::Carry(Carried::Registers) => "SDM vol. 3A, 11.4",
             Self::Carry(Carried::EventWords) => "public/event_channel.h; public/xen.h",
             Self::MoveWakeList { .. } => "vmx.c: vmx_pi_desc_fixup",
             Self::Evacuate(_) => "xen/arch/x86/irq.c: fixup_irqs",

@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(bits, expected.map(Ok));
     }
 
-    /// What the IOMMU does with the bits (VT-d specification, 9.9): SVT 1 compares all of SID but what SQ says, SVT 2 the bus.
+    /// What the IOMMU does with the bits (VT-d specification, 9.10): SVT 1 compares all of SID but what SQ says, SVT 2 the bus.
     #[test]
     fn the_bits_accept_whom_the_check_accepts() {
         for sender in senders() {

@@ -39,7 +39,7 @@ pub enum RemappingAction {
     AwaitInvalidation,
 }
 
-/// A request that is not remapped: the IOMMU blocks it and reports a fault (VT-d specification, 5.1.4.1).
+/// A request that is not remapped: the IOMMU blocks it and reports a fault (VT-d specification, 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RemapFault {
     /// Beyond the table: fault 21h.

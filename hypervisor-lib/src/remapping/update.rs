@@ -11,7 +11,7 @@
 //! | both halves, both present, the device live | 64 bits | refused: a request in between would be blocked or mixed |
 //!
 //! The posted form spreads the descriptor's address over both halves, so a hypervisor without `CMPXCHG16B` must not post
-//! (VT-d specification, 5.2.4 and 9.10; `xen/drivers/passthrough/vtd/intremap.c`, `update_irte`).
+//! (VT-d specification, 5.2; `xen/drivers/passthrough/vtd/intremap.c`, `update_irte`).
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -6,7 +6,9 @@ use hypervisor_abi::DomainId;
 use hypervisor_abi::VcpuId;
 use hypervisor_abi::apic::ApicId;
 use hypervisor_abi::apic::ApicMode;
+use hypervisor_abi::posted::PostedControl;
 use hypervisor_abi::posted::PostedDestination;
+use hypervisor_abi::sync::Ordering;
 use hypervisor_lib::delivery::posted::Blocking;
 use hypervisor_lib::delivery::posted::Notice;
 use hypervisor_lib::delivery::posted::Offline;
@@ -20,7 +22,14 @@ use hypervisor_lib::delivery::posted::VcpuKey;
 use hypervisor_lib::delivery::posted::WakeLists;
 use hypervisor_lib::delivery::posted::post;
 use hypervisor_lib::delivery::posted::relocate;
+use hypervisor_lib::delivery::posted::take;
 use hypervisor_lib::delivery::posted::wake_up;
+use hypervisor_lib::migration;
+use hypervisor_lib::migration::Execution;
+use hypervisor_lib::migration::PostedWords;
+use hypervisor_lib::migration::Record;
+use hypervisor_lib::migration::Residency;
+use hypervisor_lib::migration::Vcpu;
 use loom::sync::Arc;
 use loom::thread;
 use vector_allocator::CpuId;
@@ -188,6 +197,58 @@ fn a_vcpu_that_is_loaded_while_its_list_is_walked_or_moved_is_on_no_list() {
             let notice = post(&host.vcpu.descriptor, Vector::new(0x51).expect("a vector"), Urgency::Ordinary);
             assert_eq!(notice.map(|notice| (notice.vector, notice.destination.into_bits())), Some((0xf2, 1)));
             assert_eq!(taken(&running), 1);
+        });
+    }
+}
+
+fn vcpu(protocol: Protocol) -> Residency<migration::Offline> {
+    Residency::new(Vcpu { key: KEY, record: Record::Descriptor(protocol) })
+}
+
+/// What an entry takes: Xen's looks at PIR, KVM's at ON.
+fn entered(host: &PostedHost) -> u32 {
+    let mut taken = 0;
+    let descriptor = &host.vcpu.descriptor;
+    let control = PostedControl::from(descriptor.control.load(Ordering::SeqCst));
+    if host.protocol == Protocol::Xen || control.outstanding() {
+        take(descriptor, |_, bits| taken += bits.count_ones());
+    }
+    taken
+}
+
+#[test]
+fn a_post_beside_the_steps_of_a_move_is_found_or_notified() {
+    for protocol in PROTOCOLS {
+        explore(3, move || {
+            let host = host(protocol);
+            let mut words = PostedWords::new(&*host, KEY).expect("a vCPU");
+            let running = vcpu(protocol).load(CPU_0).run(&mut words).expect("words");
+            let agent = agent(&host);
+            let mut execution = Execution::new(running.move_to(CPU_1, &[]));
+            execution.run(&mut words).expect("nothing stands against it");
+            let before = entered(&host);
+            let notice = agent.join().expect("an agent that ends");
+            let after = if notice.is_some() { entered(&host) } else { 0 };
+            assert_eq!(before + after, 1, "{notice:?}");
+        });
+    }
+}
+
+#[test]
+fn a_post_beside_the_steps_of_blocking_keeps_the_vcpu_awake_or_wakes_it() {
+    for protocol in PROTOCOLS {
+        explore(3, move || {
+            let host = host(protocol);
+            let mut words = PostedWords::new(&*host, KEY).expect("a vCPU");
+            let running = vcpu(protocol).load(CPU_0).run(&mut words).expect("words");
+            let agent = agent(&host);
+            let blocking = running.block().run(&mut words).expect("words");
+            let notice = agent.join().expect("an agent that ends");
+            if let migration::Blocking::Asleep(blocked) = blocking {
+                assert!(is_woken(&host, notice, None), "blocked with a vector posted, {notice:?}");
+                blocked.load(CPU_1).run(&mut words).expect("words");
+            }
+            assert_eq!(entered(&host), 1);
         });
     }
 }

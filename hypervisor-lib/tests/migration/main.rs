@@ -3,6 +3,7 @@
 mod avic;
 mod host;
 mod moves;
+mod note;
 mod offline;
 mod posted;
 mod vectors;

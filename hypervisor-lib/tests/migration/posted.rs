@@ -153,6 +153,9 @@ impl<'h> Posting<'h> {
     fn pass(&mut self) {
         if self.steps == self.moment {
             self.notice = post(&self.host.vcpus[0].descriptor, vector(0x51), Urgency::Ordinary);
+            if let Some(Notice { vector: WAKE_UP, destination }) = self.notice {
+                wake_up(self.host, CpuId(destination.into_bits() / 4));
+            }
         }
         self.steps += 1;
     }
@@ -196,12 +199,13 @@ fn a_post_between_any_two_steps_of_blocking_keeps_the_vcpu_awake_or_wakes_it() {
             match blocking {
                 Blocking::Asleep(blocked) => {
                     carrier.pass();
-                    assert_eq!((blocked.state(), host.lists.blocked_on(CpuId(2))), (&Blocked(CpuId(2)), vec![key(0)]));
-                    let is_sent = carrier.notice.is_some_and(|notice| notice.vector == WAKE_UP)
-                        || host.take().contains(&PostingAction::WakeUpSelf(CpuId(2)));
-                    assert!(is_sent && host.is_posted(0), "{protocol:?}, before step {moment}");
-                    wake_up(&host, CpuId(2));
-                    assert_eq!(host.take(), [PostingAction::Wake(key(0))], "{protocol:?}, before step {moment}");
+                    assert!(blocked.state() == &Blocked(CpuId(2)) && host.is_posted(0));
+                    let mut asked = host.take();
+                    if asked.contains(&PostingAction::WakeUpSelf(CpuId(2))) {
+                        wake_up(&host, CpuId(2));
+                        asked.extend(host.take());
+                    }
+                    assert!(asked.contains(&PostingAction::Wake(key(0))), "{protocol:?}, before step {moment}");
                 }
                 Blocking::GoesOn(running) => {
                     assert!(host.is_posted(0) && protocol == Protocol::Xen && moment < 5);

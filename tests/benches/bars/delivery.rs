@@ -1,4 +1,5 @@
-//! Bars A1 to A3 and B1: what an interrupt costs in the software engine, against the least it can cost, and among many;
+//! Bars A1 to A4 and B1: what an interrupt costs in the software engine, against the least it can cost, and among many;
+//! whether finding a vCPU costs more among many;
 //! and what the EOI-exit bitmap costs when a route changes and when a vCPU moves.
 
 use crate::eoi_exit;
@@ -7,6 +8,7 @@ use crate::harness::Bar;
 use crate::harness::Limit;
 use crate::harness::Race;
 use crate::local_apic;
+use crate::lookup;
 
 /// The bars of interrupt delivery.
 pub(crate) fn measure() -> Vec<Bar> {
@@ -30,8 +32,25 @@ pub(crate) fn measure() -> Vec<Bar> {
         let many = race.enter(local_apic::command(count));
         bars.push(Bar::new(format!("A3-{count}"), race.run().ratio(many, two), Limit::AtMost(bound)));
     }
+    bars.extend(look_up());
     bars.extend(eoi_exit());
     bars
+}
+
+/// Both lookups are one read of a table, so that 1024 vCPUs cost no more than 2.
+fn look_up() -> Vec<Bar> {
+    let mut race = Race::new();
+    let few = race.enter(lookup::descriptor(2));
+    let many = race.enter(lookup::descriptor(1024));
+    let descriptors = race.run();
+    let mut race = Race::new();
+    let few_residences = race.enter(lookup::residence(2));
+    let many_residences = race.enter(lookup::residence(1024));
+    let residences = race.run();
+    vec![
+        Bar::new("A4-descriptor-1024", descriptors.ratio(many, few), Limit::AtMost(1.5)),
+        Bar::new("A4-residence-1024", residences.ratio(many_residences, few_residences), Limit::AtMost(1.5)),
+    ]
 }
 
 fn eoi_exit() -> Vec<Bar> {

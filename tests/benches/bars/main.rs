@@ -14,6 +14,7 @@ mod harness;
 mod hold;
 mod host;
 mod local_apic;
+mod lookup;
 mod model;
 mod scan;
 mod simulator;

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 
+use crate::explain_move::MoveEngine;
 use crate::output::Format;
 use crate::quantity;
 
@@ -75,7 +76,8 @@ pub(crate) enum Command {
     Simulate(SimulateArgs),
     /// Simulate every combination of policies, delivery paths, loads and seeds; goes on where it stopped
     Sweep(SweepArgs),
-    /// Explain a vector (0xd8), a delivery path (posted), or a term (PPR)
+    /// Explain a vector (0xd8), a delivery path (posted), a term (PPR), or a vCPU's move (move --from 0 --to 3)
+    #[command(disable_help_subcommand = true)]
     Explain(ExplainArgs),
     /// List the scenarios that come with it, or print one of them as a file to start from
     Scenarios(ScenariosArgs),
@@ -106,7 +108,7 @@ pub(crate) struct HostArgs {
 }
 
 /// How to print.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct OutputArgs {
     /// Print JSON instead of text
     #[arg(long)]
@@ -114,6 +116,11 @@ pub(crate) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// The same, or JSON if `other` asks for it.
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self { json: self.json || other.json }
+    }
+
     /// For whom the answer is.
     pub(crate) const fn format(self) -> Format {
         if self.json { Format::Json } else { Format::Page }
@@ -446,6 +453,34 @@ pub(crate) struct SweepArgs {
 pub(crate) struct ExplainArgs {
     /// A vector, a path, a term, `paths`, `costs` or `dumps`; a list of what there is if left out
     pub(crate) what: Vec<String>,
+    #[command(subcommand)]
+    pub(crate) query: Option<ExplainQuery>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// A question with words of its own.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExplainQuery {
+    /// What is written, in which order and why, when a vCPU moves to another physical CPU
+    Move(MoveArgs),
+}
+
+/// Which move.
+#[derive(Args, Debug)]
+pub(crate) struct MoveArgs {
+    /// How the vCPU gets its interrupts
+    #[arg(long, value_parser = move_engine(), default_value = MoveEngine::Posted.name())]
+    pub(crate) engine: MoveEngine,
+    /// The CPU it runs on
+    #[arg(long, default_value_t = 0)]
+    pub(crate) from: u32,
+    /// The CPU it moves to
+    #[arg(long, default_value_t = 3)]
+    pub(crate) to: u32,
+    /// How many interrupts of a device follow it
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=128))]
+    pub(crate) interrupts: u16,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -469,6 +504,10 @@ fn recorded() -> impl TypedValueParser<Value = Recorded> {
 
 fn policy() -> impl TypedValueParser<Value = VectorPolicy> {
     one_of(VectorPolicy::ALL.map(|policy| (policy.name(), policy)))
+}
+
+fn move_engine() -> impl TypedValueParser<Value = MoveEngine> {
+    one_of(MoveEngine::ALL.map(|engine| (engine.name(), engine)))
 }
 
 fn engine() -> impl TypedValueParser<Value = Engine> {

@@ -15,6 +15,8 @@ use vector_allocator::VectorLayout;
 use vector_allocator::XenLayout;
 
 use crate::cli::ExplainArgs;
+use crate::cli::ExplainQuery;
+use crate::explain_move;
 use crate::failure::Failure;
 use crate::failure::Verdict;
 use crate::output::Answer;
@@ -110,6 +112,9 @@ impl Answer for Explanations {
 
 /// Explains what the command line asks for.
 pub(crate) fn run(args: &ExplainArgs, out: Output) -> Result<Verdict, Failure> {
+    if let Some(ExplainQuery::Move(way)) = &args.query {
+        return explain_move::run(way, args.output.or(way.output).format(), out);
+    }
     out.print(&Explanations(explain(&args.what)?), args.output.format())?;
     Ok(Verdict::Fine)
 }
@@ -342,6 +347,7 @@ fn contents() -> Result<Explanation, Failure> {
             "A vector: carillon explain 0xd8".into(),
             "The delivery paths: carillon explain paths; or one: carillon explain posted".into(),
             "What each simulated step takes: carillon explain costs".into(),
+            "What a vCPU's move to another CPU rewrites: carillon explain move --engine posted --from 0 --to 3".into(),
             "How to record a host: carillon explain dumps".into(),
             format!("A term: {}", terms.join(", ")),
         ],

@@ -7,6 +7,7 @@ mod check_config;
 mod cli;
 mod comparison;
 mod explain;
+mod explain_move;
 mod failure;
 mod generated;
 mod guest;

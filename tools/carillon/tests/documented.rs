@@ -62,3 +62,20 @@ fn the_readmes_transcript_is_what_the_main_job_prints() {
         assert!(printed.any(|is| is == line), "not printed, or not in this order: {line}");
     }
 }
+
+#[test]
+fn the_plans_in_the_book_are_what_explain_move_prints() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/vcpu-moves.md");
+    let page = fs::read_to_string(page).expect("a page");
+    let blocks = page.split("```").skip(1).step_by(2);
+    let mut engines = 0;
+    for block in blocks.filter_map(|block| block.strip_prefix("text\n$ carillon explain move ")) {
+        let (arguments, shown) = block.split_once('\n').expect("what it prints");
+        let mut program = Command::new(assert_cmd::cargo::cargo_bin!("carillon"));
+        let output = program.args(["explain", "move"]).args(arguments.split(' ')).output().expect("the program runs");
+        assert!(output.status.success());
+        assert_eq!(shown, String::from_utf8(output.stdout).expect("UTF-8"), "{arguments}");
+        engines += 1;
+    }
+    assert_eq!(engines, 4, "a plan for each engine");
+}

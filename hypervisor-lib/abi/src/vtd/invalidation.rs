@@ -2,7 +2,7 @@
 
 use bitfield_struct::bitfield;
 
-/// The lower half of a request to forget entries (6.5.2.7); the upper is zero.
+/// The lower half of a request to forget entries; the upper is zero.
 #[bitfield(u64)]
 #[derive(PartialEq, Eq)]
 pub struct EntryInvalidation {
@@ -22,7 +22,7 @@ pub struct EntryInvalidation {
     __: u16,
 }
 
-/// The lower half of a request to say when those before it are done (6.5.2.8). The upper half is the address, a multiple of
+/// The lower half of a request to say when those before it are done. The upper half is the address, a multiple of
 /// four, that the status is written to.
 #[bitfield(u64)]
 #[derive(PartialEq, Eq)]

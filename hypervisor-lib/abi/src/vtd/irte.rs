@@ -6,11 +6,11 @@ use bitfield_struct::bitfield;
 
 use crate::posted::PostedDestination;
 
-/// The bits of a remapped entry's lower half that have a meaning (9.9).
+/// The bits of a remapped entry's lower half that have a meaning.
 pub const REMAPPED_LOW_DEFINED: u64 = 0xffff_ffff_00ff_8fff;
 /// The bits of a remapped entry's upper half that have a meaning.
 pub const REMAPPED_HIGH_DEFINED: u64 = 0x000f_ffff;
-/// The bits of a posted entry's lower half that have a meaning (9.10).
+/// The bits of a posted entry's lower half that have a meaning.
 pub const POSTED_LOW_DEFINED: u64 = 0xffff_ffc0_00ff_cf03;
 /// The bits of a posted entry's upper half that have a meaning.
 pub const IRTE_HIGH_DEFINED: u64 = 0xffff_ffff_000f_ffff;

@@ -1,5 +1,5 @@
 //! Intel's IOMMU where it delivers interrupts: entries of the interrupt-remapping table and how its cache of them is flushed
-//! (Intel Virtualization Technology for Directed I/O, 5.1, 5.2, 6.5.2, 9.9 and 9.10).
+//! (Intel Virtualization Technology for Directed I/O, 5.1, 5.2, 6.5.2, chapters 9 and 10).
 
 mod invalidation;
 mod irte;
@@ -19,7 +19,7 @@ pub use irte::RemappedIrteLow;
 
 use bitfield_struct::bitfield;
 
-/// The capability register, as far as interrupts go (10.4.2).
+/// The capability register, as far as interrupts go.
 #[bitfield(u64)]
 #[derive(PartialEq, Eq)]
 pub struct Capabilities {
@@ -35,7 +35,7 @@ pub struct Capabilities {
     __: u8,
 }
 
-/// The extended capability register, as far as interrupts go (10.4.3).
+/// The extended capability register, as far as interrupts go.
 #[bitfield(u64)]
 #[derive(PartialEq, Eq)]
 pub struct ExtendedCapabilities {

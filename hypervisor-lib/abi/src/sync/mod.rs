@@ -1,5 +1,11 @@
 //! The atomics shared pages are made of: the language's, or a model checker's when it runs: loom's under `--cfg loom`,
-//! shuttle's under `--cfg shuttle`.
+//! shuttle's under `--cfg shuttle`, where words of 64 bits also count their read-modify-writes.
+
+#[cfg(shuttle)]
+mod counted;
+
+#[cfg(shuttle)]
+pub use counted::AtomicU64;
 
 #[cfg(not(any(loom, shuttle)))]
 pub use core::sync::atomic::AtomicU8;
@@ -31,8 +37,6 @@ pub use shuttle::sync::atomic::AtomicU8;
 pub use shuttle::sync::atomic::AtomicU16;
 #[cfg(shuttle)]
 pub use shuttle::sync::atomic::AtomicU32;
-#[cfg(shuttle)]
-pub use shuttle::sync::atomic::AtomicU64;
 #[cfg(shuttle)]
 pub use shuttle::sync::atomic::Ordering;
 #[cfg(shuttle)]
