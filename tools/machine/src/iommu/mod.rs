@@ -11,6 +11,37 @@
 //! The two steps are apart because a machine lets things happen between them: an entry is read, perhaps out of a cache, and
 //! what it says is done later. An invalidation is over only when every flight that began before it has been delivered.
 //!
+//! ```
+//! use carillon_machine::InterruptMessage;
+//! use carillon_machine::PostedMemory;
+//! use carillon_machine::Signal;
+//! use carillon_machine::iommu::*;
+//! use hypervisor_abi::apic::*;
+//! use hypervisor_abi::posted::PostedDescriptor;
+//! use hypervisor_abi::vtd::Irte;
+//!
+//! // A table of 512 entries, of which the fourth remaps to vector 51H on processor 2.
+//! struct Memory;
+//! impl PostedMemory for Memory {
+//!     fn descriptor(&self, _: u64) -> Option<&PostedDescriptor> {
+//!         None
+//!     }
+//! }
+//! impl VtdMemory for Memory {
+//!     fn remapping_entry(&self, address: u64) -> Option<Irte> {
+//!         Some(if address == 0x4_0030 { Irte { low: 2 << 32 | 0x51_0001, high: 0 } } else { Irte::ABSENT })
+//!     }
+//! }
+//!
+//! let mut vtd = Vtd::new(VtdRegisters::new(0x4_0000, 8, ApicMode::X2Apic));
+//! let request = |index: u32| Request { address: MsiAddress::from(0xfee0_0010 | index << 5), data: 0, requester: 0x0310 };
+//! let mut sent = Vec::new();
+//! let done = vtd.request(request(3), &Memory, &mut |signal| sent.push(signal));
+//! assert_eq!((done, sent), (Ok(()), vec![Signal::Interrupt(InterruptMessage::fixed(0x51, ApicId(2)))]));
+//! let blocked = vtd.request(request(4), &Memory, &mut |_| ());
+//! assert_eq!(blocked, Err((VtdFault::NotPresent, Report::Recorded)));
+//! ```
+//!
 //! Not modelled: translation of addresses, interrupts of I/O APICs that do not come as messages, the queues of commands and
 //! faults, and their own interrupts.
 
