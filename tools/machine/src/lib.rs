@@ -75,6 +75,7 @@ mod execution;
 mod guest;
 mod host;
 mod invariants;
+pub mod iommu;
 mod irq;
 mod lapic;
 mod machine;
