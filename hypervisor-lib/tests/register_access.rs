@@ -5,6 +5,7 @@ use hypervisor_abi::apic::ApicAccess;
 use hypervisor_abi::apic::ApicRegister;
 use hypervisor_abi::apic::Icr;
 use hypervisor_abi::avic::AccessKind;
+use hypervisor_abi::avic::IpiFailure;
 use hypervisor_lib::delivery::DoorbellRinger;
 use hypervisor_lib::delivery::Engine;
 use hypervisor_lib::delivery::GuestMode;
@@ -22,6 +23,7 @@ use hypervisor_lib::delivery::register_access::Emulation;
 use hypervisor_lib::delivery::register_access::Exit;
 use hypervisor_lib::delivery::register_access::Fate;
 use hypervisor_lib::delivery::register_access::Maker;
+use hypervisor_lib::delivery::register_access::Notice;
 use hypervisor_lib::delivery::register_access::RegisterAccess;
 use hypervisor_lib::delivery::register_access::RegisterSlot;
 use hypervisor_lib::delivery::register_access::When;
@@ -272,6 +274,32 @@ fn what_a_target_does_decides_on_each_engine_in_its_own_way() {
     assert_eq!(fates(AVIC), avic);
     let erratum = [(When::TargetKnown, false), (When::TargetUnknown, false)];
     assert_eq!(fates(Engine::Avic(DoorbellRinger::Hypervisor)), erratum);
+}
+
+#[test]
+fn what_avic_cannot_finish_it_tells_by_the_manuals_numbers() {
+    for mode in MODES {
+        for (value, failure, duty) in [
+            (0x0451, IpiFailure::InvalidType, Duty::Send(Notice::Doorbell)),
+            (0x8051, IpiFailure::InvalidType, Duty::Send(Notice::Doorbell)),
+            (0x000f, IpiFailure::InvalidVector, Duty::NoteIllegalVector),
+        ] {
+            for ringer in [DoorbellRinger::Processor, DoorbellRinger::Hypervisor] {
+                let cases = judge_access(Engine::Avic(ringer), icr_write(mode, Some(value)));
+                assert_eq!(cases.len(), 1, "{value:#x}");
+                assert_eq!(cases[0].fate, Fate::Trap(Exit::IncompleteIpi(failure)), "{value:#x}");
+                assert_eq!(cases[0].duty, duty, "{value:#x}");
+            }
+        }
+        let one = judge_access(AVIC, icr_write(mode, Some(0x0100_0000_0000_0051)));
+        let told: Vec<(Fate, Duty)> = one[1..].iter().map(|case| (case.fate, case.duty)).collect();
+        let failed = |failure| Fate::Trap(Exit::IncompleteIpi(failure));
+        let expected = [
+            (failed(IpiFailure::TargetNotRunning), Duty::Wake),
+            (failed(IpiFailure::InvalidTarget), Duty::Send(Notice::Doorbell)),
+        ];
+        assert_eq!(told, expected);
+    }
 }
 
 #[test]

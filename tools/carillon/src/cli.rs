@@ -1,5 +1,7 @@
 //! The words of the command line.
 
+mod apic;
+
 use std::path::PathBuf;
 
 use carillon_sim::Engine;
@@ -12,6 +14,11 @@ use clap::Subcommand;
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
+
+pub(crate) use apic::AccessArgs;
+pub(crate) use apic::ExplainQuery;
+pub(crate) use apic::IpiArgs;
+pub(crate) use apic::OtherSimulation;
 
 use crate::output::Format;
 use crate::quantity;
@@ -67,11 +74,13 @@ pub(crate) enum Command {
     /// Say which path each device of a guest's xl configuration takes, whether its interrupts fit, and what to change
     #[command(after_long_help = ANSWER_CODES)]
     CheckConfig(CheckConfigArgs),
-    /// Simulate a scenario or a recorded host, and compare policies and delivery paths
+    /// Simulate a scenario or a recorded host, and compare policies and delivery paths; or what an IPI costs (simulate ipi)
+    #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
     Simulate(SimulateArgs),
     /// Simulate every combination of policies, delivery paths, loads and seeds; goes on where it stopped
     Sweep(SweepArgs),
-    /// Explain a vector (0xd8), a delivery path (posted), or a term (PPR)
+    /// Explain a vector (0xd8), a delivery path (posted), a term (PPR), or an access to an APIC register (apic-write 300)
+    #[command(disable_help_subcommand = true)]
     Explain(ExplainArgs),
     /// List the scenarios that come with it, or print one of them as a file to start from
     Scenarios(ScenariosArgs),
@@ -99,7 +108,7 @@ pub(crate) struct HostArgs {
 }
 
 /// How to print.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct OutputArgs {
     /// Print JSON instead of text
     #[arg(long)]
@@ -107,6 +116,11 @@ pub(crate) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// The same, or JSON if `other` asks for it.
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self { json: self.json || other.json }
+    }
+
     /// For whom the answer is.
     pub(crate) const fn format(self) -> Format {
         if self.json { Format::Json } else { Format::Page }
@@ -355,6 +369,8 @@ pub(crate) struct SimulateArgs {
     pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(subcommand)]
+    pub(crate) other: Option<OtherSimulation>,
 }
 
 /// What to sweep over.
@@ -395,6 +411,8 @@ pub(crate) struct SweepArgs {
 pub(crate) struct ExplainArgs {
     /// A vector, a path, a term, `paths`, `costs` or `dumps`; a list of what there is if left out
     pub(crate) what: Vec<String>,
+    #[command(subcommand)]
+    pub(crate) query: Option<ExplainQuery>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

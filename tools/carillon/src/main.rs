@@ -7,6 +7,7 @@ mod check_config;
 mod cli;
 mod comparison;
 mod explain;
+mod explain_access;
 mod failure;
 mod generated;
 mod guest;
@@ -22,6 +23,7 @@ mod progress;
 mod quantity;
 mod scenarios;
 mod simulate;
+mod simulate_ipi;
 mod subject;
 mod sweep;
 
