@@ -277,6 +277,30 @@ fn what_a_target_does_decides_on_each_engine_in_its_own_way() {
 }
 
 #[test]
+fn an_end_that_is_watched_and_a_priority_below_its_threshold_exit_afterwards() {
+    let fates = |engine, register, mode| -> Vec<(When, Fate, Duty)> {
+        let slot = RegisterSlot::of(register);
+        let access = RegisterAccess { mode, kind: AccessKind::Write, slot, value: Some(0) };
+        let cases = judge_access(engine, access).into_iter().filter(|case| case.maker != Some(Maker::Amd));
+        cases.map(|case| (case.when, case.fate, case.duty)).collect()
+    };
+    let done = |when| (when, Fate::Completed, Duty::Nothing);
+    for mode in MODES {
+        for engine in [Engine::Apicv, Engine::Posted, Engine::IpiVirtualization] {
+            let watched = (When::EoiWatched, Fate::Trap(Exit::VirtualizedEoi), Duty::TellEnd);
+            assert_eq!(fates(engine, ApicRegister::Eoi, mode), [done(When::EoiUnwatched), watched]);
+            assert_eq!(fates(engine, ApicRegister::TaskPriority, mode), [done(When::Always)]);
+        }
+        let exit = Exit::NoAcceleration(AccessKind::Write, 0x0b0);
+        let level = (When::LevelEnds, Fate::Trap(exit), Duty::EndLevel);
+        assert_eq!(fates(AVIC, ApicRegister::Eoi, mode), [done(When::EdgeEnds), level]);
+        let below = (When::BelowThreshold, Fate::Trap(Exit::TprBelowThreshold), Duty::Reevaluate);
+        let of_software = fates(Engine::Software, ApicRegister::TaskPriority, mode);
+        assert_eq!(of_software, [done(When::ReachesThreshold), below]);
+    }
+}
+
+#[test]
 fn what_avic_cannot_finish_it_tells_by_the_manuals_numbers() {
     for mode in MODES {
         for (value, failure, duty) in [
