@@ -5,6 +5,7 @@ use hypervisor_abi::apic::ApicAccess;
 use hypervisor_abi::apic::ApicRegister;
 use hypervisor_abi::apic::Icr;
 use hypervisor_abi::avic::AccessKind;
+use hypervisor_abi::avic::IpiFailure;
 use hypervisor_lib::delivery::DoorbellRinger;
 use hypervisor_lib::delivery::Engine;
 use hypervisor_lib::delivery::GuestMode;
@@ -22,6 +23,7 @@ use hypervisor_lib::delivery::register_access::Emulation;
 use hypervisor_lib::delivery::register_access::Exit;
 use hypervisor_lib::delivery::register_access::Fate;
 use hypervisor_lib::delivery::register_access::Maker;
+use hypervisor_lib::delivery::register_access::Notice;
 use hypervisor_lib::delivery::register_access::RegisterAccess;
 use hypervisor_lib::delivery::register_access::RegisterSlot;
 use hypervisor_lib::delivery::register_access::When;
@@ -272,6 +274,56 @@ fn what_a_target_does_decides_on_each_engine_in_its_own_way() {
     assert_eq!(fates(AVIC), avic);
     let erratum = [(When::TargetKnown, false), (When::TargetUnknown, false)];
     assert_eq!(fates(Engine::Avic(DoorbellRinger::Hypervisor)), erratum);
+}
+
+#[test]
+fn an_end_that_is_watched_and_a_priority_below_its_threshold_exit_afterwards() {
+    let fates = |engine, register, mode| -> Vec<(When, Fate, Duty)> {
+        let slot = RegisterSlot::of(register);
+        let access = RegisterAccess { mode, kind: AccessKind::Write, slot, value: Some(0) };
+        let cases = judge_access(engine, access).into_iter().filter(|case| case.maker != Some(Maker::Amd));
+        cases.map(|case| (case.when, case.fate, case.duty)).collect()
+    };
+    let done = |when| (when, Fate::Completed, Duty::Nothing);
+    for mode in MODES {
+        for engine in [Engine::Apicv, Engine::Posted, Engine::IpiVirtualization] {
+            let watched = (When::EoiWatched, Fate::Trap(Exit::VirtualizedEoi), Duty::TellEnd);
+            assert_eq!(fates(engine, ApicRegister::Eoi, mode), [done(When::EoiUnwatched), watched]);
+            assert_eq!(fates(engine, ApicRegister::TaskPriority, mode), [done(When::Always)]);
+        }
+        let exit = Exit::NoAcceleration(AccessKind::Write, 0x0b0);
+        let level = (When::LevelEnds, Fate::Trap(exit), Duty::EndLevel);
+        assert_eq!(fates(AVIC, ApicRegister::Eoi, mode), [done(When::EdgeEnds), level]);
+        let below = (When::BelowThreshold, Fate::Trap(Exit::TprBelowThreshold), Duty::Reevaluate);
+        let of_software = fates(Engine::Software, ApicRegister::TaskPriority, mode);
+        assert_eq!(of_software, [done(When::ReachesThreshold), below]);
+    }
+}
+
+#[test]
+fn what_avic_cannot_finish_it_tells_by_the_manuals_numbers() {
+    for mode in MODES {
+        for (value, failure, duty) in [
+            (0x0451, IpiFailure::InvalidType, Duty::Send(Notice::Doorbell)),
+            (0x8051, IpiFailure::InvalidType, Duty::Send(Notice::Doorbell)),
+            (0x000f, IpiFailure::InvalidVector, Duty::NoteIllegalVector),
+        ] {
+            for ringer in [DoorbellRinger::Processor, DoorbellRinger::Hypervisor] {
+                let cases = judge_access(Engine::Avic(ringer), icr_write(mode, Some(value)));
+                assert_eq!(cases.len(), 1, "{value:#x}");
+                assert_eq!(cases[0].fate, Fate::Trap(Exit::IncompleteIpi(failure)), "{value:#x}");
+                assert_eq!(cases[0].duty, duty, "{value:#x}");
+            }
+        }
+        let one = judge_access(AVIC, icr_write(mode, Some(0x0100_0000_0000_0051)));
+        let told: Vec<(Fate, Duty)> = one[1..].iter().map(|case| (case.fate, case.duty)).collect();
+        let failed = |failure| Fate::Trap(Exit::IncompleteIpi(failure));
+        let expected = [
+            (failed(IpiFailure::TargetNotRunning), Duty::Wake),
+            (failed(IpiFailure::InvalidTarget), Duty::Send(Notice::Doorbell)),
+        ];
+        assert_eq!(told, expected);
+    }
 }
 
 #[test]

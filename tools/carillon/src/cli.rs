@@ -1,5 +1,8 @@
 //! The words of the command line.
 
+mod apic;
+mod moving;
+
 use std::path::PathBuf;
 
 use carillon_sim::Engine;
@@ -13,7 +16,12 @@ use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 
-use crate::explain_move::MoveEngine;
+pub(crate) use apic::AccessArgs;
+pub(crate) use apic::ExplainQuery;
+pub(crate) use apic::IpiArgs;
+pub(crate) use apic::OtherSimulation;
+pub(crate) use moving::MoveArgs;
+
 use crate::output::Format;
 use crate::quantity;
 
@@ -72,11 +80,13 @@ pub(crate) enum Command {
     /// Say which path each device of a guest's xl configuration takes, whether its interrupts fit, and what to change
     #[command(after_long_help = ANSWER_CODES)]
     CheckConfig(CheckConfigArgs),
-    /// Simulate a scenario or a recorded host, and compare policies and delivery paths
+    /// Simulate a scenario or a recorded host, and compare policies and delivery paths; or what an IPI costs (simulate ipi)
+    #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
     Simulate(SimulateArgs),
     /// Simulate every combination of policies, delivery paths, loads and seeds; goes on where it stopped
     Sweep(SweepArgs),
-    /// Explain a vector (0xd8), a delivery path (posted), a term (PPR), or a vCPU's move (move --from 0 --to 3)
+    /// Explain a vector (0xd8), a delivery path (posted), a term (PPR), an access to an APIC register (apic-write 300), or a
+    /// vCPU's move (move --from 0 --to 3)
     #[command(disable_help_subcommand = true)]
     Explain(ExplainArgs),
     /// List the scenarios that come with it, or print one of them as a file to start from
@@ -413,6 +423,8 @@ pub(crate) struct SimulateArgs {
     pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(subcommand)]
+    pub(crate) other: Option<OtherSimulation>,
 }
 
 /// What to sweep over.
@@ -459,32 +471,6 @@ pub(crate) struct ExplainArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// A question with words of its own.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ExplainQuery {
-    /// What is written, in which order and why, when a vCPU moves to another physical CPU
-    Move(MoveArgs),
-}
-
-/// Which move.
-#[derive(Args, Debug)]
-pub(crate) struct MoveArgs {
-    /// How the vCPU gets its interrupts
-    #[arg(long, value_parser = move_engine(), default_value = MoveEngine::Posted.name())]
-    pub(crate) engine: MoveEngine,
-    /// The CPU it runs on
-    #[arg(long, default_value_t = 0)]
-    pub(crate) from: u32,
-    /// The CPU it moves to
-    #[arg(long, default_value_t = 3)]
-    pub(crate) to: u32,
-    /// How many interrupts of a device follow it
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=128))]
-    pub(crate) interrupts: u16,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
 /// Which scenario.
 #[derive(Args, Debug)]
 pub(crate) struct ScenariosArgs {
@@ -504,10 +490,6 @@ fn recorded() -> impl TypedValueParser<Value = Recorded> {
 
 fn policy() -> impl TypedValueParser<Value = VectorPolicy> {
     one_of(VectorPolicy::ALL.map(|policy| (policy.name(), policy)))
-}
-
-fn move_engine() -> impl TypedValueParser<Value = MoveEngine> {
-    one_of(MoveEngine::ALL.map(|engine| (engine.name(), engine)))
 }
 
 fn engine() -> impl TypedValueParser<Value = Engine> {

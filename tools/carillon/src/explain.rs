@@ -2,6 +2,7 @@
 
 use carillon_machine::CostInfo;
 use carillon_machine::Costs;
+use hypervisor_abi::avic::AccessKind;
 use hypervisor_lib::fabric::DomainFeatures;
 use hypervisor_lib::fabric::DomainKind;
 use hypervisor_lib::fabric::Route;
@@ -16,6 +17,7 @@ use vector_allocator::XenLayout;
 
 use crate::cli::ExplainArgs;
 use crate::cli::ExplainQuery;
+use crate::explain_access;
 use crate::explain_move;
 use crate::failure::Failure;
 use crate::failure::Verdict;
@@ -112,8 +114,14 @@ impl Answer for Explanations {
 
 /// Explains what the command line asks for.
 pub(crate) fn run(args: &ExplainArgs, out: Output) -> Result<Verdict, Failure> {
-    if let Some(ExplainQuery::Move(way)) = &args.query {
-        return explain_move::run(way, args.output.or(way.output).format(), out);
+    if let Some(query) = &args.query {
+        let (kind, access, value) = match query {
+            ExplainQuery::ApicWrite(write) => (AccessKind::Write, &write.access, write.value),
+            ExplainQuery::ApicRead(access) => (AccessKind::Read, access, None),
+            ExplainQuery::Move(way) => return explain_move::run(way, args.output.or(way.output).format(), out),
+        };
+        let format = args.output.or(access.output).format();
+        return explain_access::run(kind, access, value, format, out);
     }
     out.print(&Explanations(explain(&args.what)?), args.output.format())?;
     Ok(Verdict::Fine)
@@ -348,6 +356,7 @@ fn contents() -> Result<Explanation, Failure> {
             "The delivery paths: carillon explain paths; or one: carillon explain posted".into(),
             "What each simulated step takes: carillon explain costs".into(),
             "What a vCPU's move to another CPU rewrites: carillon explain move --engine posted --from 0 --to 3".into(),
+            "What becomes of an access to an APIC register: carillon explain apic-write 300, or apic-read TPR".into(),
             "How to record a host: carillon explain dumps".into(),
             format!("A term: {}", terms.join(", ")),
         ],

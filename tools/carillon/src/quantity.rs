@@ -43,6 +43,14 @@ pub(crate) fn parse_load(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Parses a register's value: `0xc0051`, `C0051h` or decimal.
+pub(crate) fn parse_word(text: &str) -> Result<u64, String> {
+    let lower = text.to_lowercase();
+    let hex = lower.strip_prefix("0x").or_else(|| lower.strip_suffix('h'));
+    let parsed = hex.map_or_else(|| lower.parse().ok(), |digits| u64::from_str_radix(digits, 16).ok());
+    parsed.ok_or_else(|| format!("expected a value of at most 64 bits, as in 0xc0051, found '{text}'"))
+}
+
 /// Parses a cost, as in `vm_exit=900`, to its name and ns.
 pub(crate) fn parse_cost(text: &str) -> Result<(String, u64), String> {
     let (name, ns) = text.split_once('=').ok_or("expected NAME=NS, as in vm_exit=900")?;
@@ -59,6 +67,7 @@ mod tests {
     use super::parse;
     use super::parse_cost;
     use super::parse_load;
+    use super::parse_word;
 
     #[test]
     fn times_are_read_in_every_unit() {
@@ -76,6 +85,17 @@ mod tests {
         assert!(parse_load("0").is_err());
         assert!(parse_load("nan").is_err());
         assert_eq!(parse_load("2.5"), Ok(2.5));
+    }
+
+    #[test]
+    fn a_value_is_read_in_either_base_and_never_beyond_64_bits() {
+        for text in ["0xc0051", "C0051h", "786513"] {
+            assert_eq!(parse_word(text), Ok(0xc_0051), "{text}");
+        }
+        assert_eq!(parse_word("0xffffffffffffffff"), Ok(u64::MAX));
+        for text in ["0x1ffffffffffffffff", "-1", "", "0x", "c0051"] {
+            assert!(parse_word(text).unwrap_err().contains("0xc0051"), "{text}");
+        }
     }
 
     #[test]

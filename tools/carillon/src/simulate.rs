@@ -17,6 +17,7 @@ use carillon_sim::report::PlanRows;
 use carillon_sim::report::Report;
 use vector_allocator::inversions;
 
+use crate::cli::OtherSimulation;
 use crate::cli::SimulateArgs;
 use crate::comparison::Comparison;
 use crate::comparison::Impossible;
@@ -27,6 +28,7 @@ use crate::output::OutFile;
 use crate::output::Output;
 use crate::page::Page;
 use crate::progress::Progress;
+use crate::simulate_ipi;
 use crate::subject;
 use crate::subject::Subject;
 
@@ -40,6 +42,9 @@ struct Comparisons(Vec<Comparison>);
 
 /// Simulates what the command line asks for.
 pub(crate) fn run(args: &SimulateArgs, out: Output) -> Result<Verdict, Failure> {
+    if let Some(OtherSimulation::Ipi(ipi)) = &args.other {
+        return simulate_ipi::run(ipi, out);
+    }
     let mut subjects = subject::load(&args.subject)?;
     for Subject { scenario, .. } in &mut subjects {
         scenario.seed = args.seed.unwrap_or(scenario.seed);

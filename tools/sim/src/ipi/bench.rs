@@ -10,6 +10,7 @@ use hypervisor_lib::delivery::BusError;
 use hypervisor_lib::delivery::GuestMode;
 
 use super::contender::Contender;
+use super::contender::SendSteps;
 use super::fit::Fit;
 use super::guest::Command;
 use super::guest::Guest;
@@ -133,6 +134,11 @@ enum Event {
 struct Running<'a> {
     bench: &'a Bench<'a>,
     mode: Mode,
+    /// What a turn sends, and what each takes the sender.
+    commands: Vec<(Command, SendSteps)>,
+    /// What a target goes through until its handler.
+    receive: Vec<Step>,
+    end: Step,
     guest: Guest,
     wheel: Wheel<Event>,
     random: RandomStream,
@@ -178,9 +184,13 @@ impl Bench<'_> {
         if self.turns == 0 || u64::from(self.turns) * u64::from(self.vcpus) > MOST_IPIS {
             return Err(BenchError::Turns { turns: self.turns, vcpus: self.vcpus });
         }
+        let with_steps = |command| (command, self.contender.send(self.apic, command));
         let mut running = Running {
             bench: self,
             mode,
+            commands: self.commands(mode).into_iter().map(with_steps).collect(),
+            receive: self.contender.receive(),
+            end: self.contender.end(self.apic),
             guest: Guest::new(self.apic, self.vcpus)?,
             wheel: Wheel::new(),
             // Modes draw streams of their own: what one draws does not shift another.
@@ -229,23 +239,21 @@ impl Running<'_> {
     fn turn(&mut self, now: u64) {
         self.began = now;
         let costs = &self.bench.fit.costs;
-        let end = self.bench.contender.end(self.bench.apic);
         let mut clock = now as f64 + costs.get(Step::Turn);
-        for command in self.bench.commands(self.mode) {
-            let steps = self.bench.contender.send(self.bench.apic, command);
+        for (command, steps) in &self.commands {
             self.sender_exits += u64::from(!steps.back.is_empty());
             clock += costs.sum(&steps.first);
-            for (position, target) in self.guest.send(SENDER, command).into_iter().enumerate() {
+            for (position, target) in self.guest.send(SENDER, *command).into_iter().enumerate() {
                 if position > 0 {
                     clock += costs.get(steps.next);
                 }
                 let way = if target == SENDER {
-                    costs.sum(&self.bench.contender.receive_own(&steps))
+                    costs.sum(&self.bench.contender.receive_own(steps))
                 } else {
-                    costs.get(Step::Flight) + costs.sum(&self.bench.contender.receive())
+                    costs.get(Step::Flight) + costs.sum(&self.receive)
                 };
-                self.target_exits += u64::from(target != SENDER && self.is_kicked());
-                let whole_ipi = costs.sum(&steps.first) + way + costs.sum(&[Step::Handler, end]);
+                self.target_exits += u64::from(target != SENDER && self.receive.contains(&Step::KickExit));
+                let whole_ipi = costs.sum(&steps.first) + way + costs.sum(&[Step::Handler, self.end]);
                 let deviation = self.bench.fit.spread.draw(&mut self.random) * whole_ipi;
                 self.awaited += 1;
                 self.wheel.schedule(whole(clock + way + deviation), Event::Handler(target));
@@ -258,24 +266,19 @@ impl Running<'_> {
         }
     }
 
-    fn is_kicked(&self) -> bool {
-        self.bench.contender.receive().contains(&Step::KickExit)
-    }
-
     /// A target's handler runs, after the others' that hold the lock.
     fn handler(&mut self, now: u64, vcpu: VcpuId) {
         let costs = &self.bench.fit.costs;
         if !self.guest.take(vcpu) {
             self.lost += 1;
         }
-        let end = self.bench.contender.end(self.bench.apic);
-        self.target_exits += u64::from(end == Step::EndExit);
+        self.target_exits += u64::from(self.end == Step::EndExit);
         let mut clock = now as f64;
         if self.mode == Mode::BroadcastLock {
             clock = clock.max(self.lock_is_free as f64) + costs.get(Step::Lock);
             self.lock_is_free = whole(clock);
         }
-        self.wheel.schedule(whole(clock + costs.sum(&[Step::Handler, end])), Event::Ended(vcpu));
+        self.wheel.schedule(whole(clock + costs.sum(&[Step::Handler, self.end])), Event::Ended(vcpu));
     }
 
     /// Ends the turn if everybody has answered.
