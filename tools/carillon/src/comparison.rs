@@ -44,7 +44,7 @@ pub(crate) struct Impossible {
     /// The policy.
     pub(crate) policy: &'static str,
     /// The path.
-    pub(crate) engine: &'static str,
+    pub(crate) path: &'static str,
     /// What stops it.
     pub(crate) why: String,
 }
@@ -84,8 +84,8 @@ impl Comparison {
             format!("{} ms of virtual time, seed {}, load × {}; {costs}", self.duration_ms, self.seed, self.load);
         page.line(Tone::Faint, &time);
         for impossible in &self.impossible {
-            let Impossible { policy, engine, why } = impossible;
-            page.line(Tone::Warn, &format!("Not run: {policy}/{engine}: {why}"));
+            let Impossible { policy, path, why } = impossible;
+            page.line(Tone::Warn, &format!("Not run: {policy}/{path}: {why}"));
         }
         self.harms.show(page);
         self.show_sources(page);
@@ -334,8 +334,8 @@ impl Comparison {
 
     /// What tells a run from the others.
     fn name(&self, run: &RunResult) -> String {
-        let one_engine = self.runs.iter().all(|other| other.engine == run.engine);
-        if one_engine { run.policy.clone() } else { format!("{}, {}", run.policy, run.engine) }
+        let one_path = self.runs.iter().all(|other| other.path == run.path);
+        if one_path { run.policy.clone() } else { format!("{}, {}", run.policy, run.path) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use carillon_machine::Costs;
 use carillon_machine::Span;
-use carillon_sim::Engine;
+use carillon_sim::DevicePath;
 use carillon_sim::Run;
 use carillon_sim::RunResult;
 use carillon_sim::Scenario;
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &SimulateArgs, out: Output) -> Result<Verdict, Failure> 
     let trace = args.trace.as_deref().map(OutFile::create).transpose()?;
     let mut comparisons = Vec::new();
     for subject in &subjects {
-        let comparison = compare(subject, &args.policy, &args.engine, limit)?;
+        let comparison = compare(subject, &args.policy, &args.path, limit)?;
         if let Some(file) = &report {
             write_report(file, &subject.scenario, &comparison.runs)?;
         }
@@ -68,11 +68,11 @@ pub(crate) fn run(args: &SimulateArgs, out: Output) -> Result<Verdict, Failure> 
     Ok(Verdict::Fine)
 }
 
-/// Runs a scenario under every policy and engine asked for; without a word, its own and what the plan makes of it.
+/// Runs a scenario under every policy and path asked for; without a word, its own and what the plan makes of it.
 pub(crate) fn compare(
     subject: &Subject,
     policies: &[VectorPolicy],
-    engines: &[Engine],
+    paths: &[DevicePath],
     limit: SpanLimit,
 ) -> Result<Comparison, Failure> {
     let scenario = &subject.scenario;
@@ -82,21 +82,21 @@ pub(crate) fn compare(
         [] => &own[..1],
         _ => policies,
     };
-    let own_engine = [scenario.engine];
-    let engines = if engines.is_empty() { &own_engine[..] } else { engines };
+    let own_path = [scenario.path];
+    let paths = if paths.is_empty() { &own_path[..] } else { paths };
     let mut comparison = Comparison::new(scenario, subject.harms.clone());
-    let progress = Progress::of_runs(policies.len() * engines.len());
-    for engine in engines {
+    let progress = Progress::of_runs(policies.len() * paths.len());
+    for path in paths {
         for policy in policies {
-            let variant = Scenario { policy: *policy, engine: *engine, ..scenario.clone() };
+            let variant = Scenario { policy: *policy, path: *path, ..scenario.clone() };
             match Run::with_timeline(&variant, limit) {
                 Ok(run) => {
-                    progress.begin(&format!("{} {policy} {engine}", scenario.name));
+                    progress.begin(&format!("{} {policy} {path}", scenario.name));
                     comparison.runs.push(run.to_end(|at| progress.at(at)));
                 }
                 Err(fault) => comparison.impossible.push(Impossible {
                     policy: policy.name(),
-                    engine: engine.name(),
+                    path: path.name(),
                     why: fault.to_string(),
                 }),
             }

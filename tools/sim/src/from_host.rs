@@ -23,7 +23,7 @@ use vector_allocator::DomainId;
 use vector_allocator::Owner;
 use vector_allocator::VectorLayout;
 
-use crate::Engine;
+use crate::DevicePath;
 use crate::Scenario;
 use crate::VectorPolicy;
 use crate::Workload;
@@ -111,7 +111,7 @@ impl Replayed {
             about: self.about(host, &activity),
             expect: Vec::new(),
             policy: VectorPolicy::Recorded,
-            engine: Engine::AsIs,
+            path: DevicePath::AsIs,
             load: 1.0,
             seed: 1,
             duration_ms: duration as f64 / 1e6,

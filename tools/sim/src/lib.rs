@@ -33,7 +33,7 @@ pub use result::Waits;
 pub use runner::Progress;
 pub use runner::Run;
 pub use runner::SpanLimit;
-pub use scenario::Engine;
+pub use scenario::DevicePath;
 pub use scenario::EventAbi;
 pub use scenario::Fault;
 pub use scenario::Place;

@@ -12,7 +12,7 @@ pub struct RunResult {
     /// The policy that gave the vectors: `recorded`, `xen-cursor`, `spread`, `below-dom0` or `planned`.
     pub policy: String,
     /// The path of guests' devices: `as-is`, `event`, `remapped`, `posted`.
-    pub engine: String,
+    pub path: String,
     /// The factor on every workload's rate.
     pub load: f64,
     /// The seed of every random choice.

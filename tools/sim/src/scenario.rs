@@ -55,7 +55,7 @@ pub struct Scenario {
     pub policy: VectorPolicy,
     /// The path of guests' devices.
     #[serde(default)]
-    pub engine: Engine,
+    pub path: DevicePath,
     /// The factor on every workload's rate.
     #[serde(default = "one")]
     pub load: f64,
@@ -97,7 +97,7 @@ pub enum VectorPolicy {
 /// The path of guests' devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Engine {
+pub enum DevicePath {
     /// As the scenario gives it, source by source.
     #[default]
     AsIs,
@@ -396,7 +396,7 @@ impl EventAbi {
     }
 }
 
-impl Engine {
+impl DevicePath {
     /// All of them, in the order of a comparison.
     pub const ALL: [Self; 4] = [Self::AsIs, Self::Event, Self::Remapped, Self::Posted];
 
@@ -451,7 +451,7 @@ impl fmt::Display for VectorPolicy {
     }
 }
 
-impl fmt::Display for Engine {
+impl fmt::Display for DevicePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

@@ -1,6 +1,6 @@
 //! Whole runs: what the shipped scenarios and the recorded hosts show.
 
-use carillon_sim::Engine;
+use carillon_sim::DevicePath;
 use carillon_sim::Replayed;
 use carillon_sim::Run;
 use carillon_sim::RunResult;
@@ -69,17 +69,17 @@ proptest! {
 
 #[test]
 fn the_guests_vector_0x80_never_holds_back_dom0_on_any_path() {
-    for engine in Engine::ALL {
-        let result = run(&Scenario { engine, ..shipped("question-2013") });
+    for path in DevicePath::ALL {
+        let result = run(&Scenario { path, ..shipped("question-2013") });
         assert_eq!(result.retention, [], "a maskable source keeps no in-service bit");
-        assert_eq!(blocked_in_service(&result), 0, "{engine}");
+        assert_eq!(blocked_in_service(&result), 0, "{path}");
         let longest = result.blocking.iter().map(|blocking| blocking.max_ns).max().unwrap_or(0);
-        assert!(longest < SOME_HANDLERS_NS, "{engine}: dom0 waited {longest} ns");
+        assert!(longest < SOME_HANDLERS_NS, "{path}: dom0 waited {longest} ns");
         let sas = &result.sources[0];
-        assert!(sas.host_latency.max_ns < SOME_HANDLERS_NS, "{engine}: {:?}", sas.host_latency);
+        assert!(sas.host_latency.max_ns < SOME_HANDLERS_NS, "{path}: {:?}", sas.host_latency);
         let nic = &result.sources[4];
-        assert!(nic.completed > 10_000, "{engine}: {} interrupts of the card", nic.completed);
-        assert_eq!(nic.vector, (engine != Engine::Posted).then_some(0x48));
+        assert!(nic.completed > 10_000, "{path}: {} interrupts of the card", nic.completed);
+        assert_eq!(nic.vector, (path != DevicePath::Posted).then_some(0x48));
     }
 }
 
@@ -87,11 +87,11 @@ fn the_guests_vector_0x80_never_holds_back_dom0_on_any_path() {
 /// served first; at 0x98 it is, for one handler each time; posted, it has none.
 #[test]
 fn the_guests_card_is_served_before_dom0s_disks_only_where_its_host_vector_is_above_theirs() {
-    let served_first = |engine, host_vector| {
-        let mut scenario = Scenario { engine, ..shipped("question-2013") };
+    let served_first = |path, host_vector| {
+        let mut scenario = Scenario { path, ..shipped("question-2013") };
         scenario.sources[4].vector = Some(host_vector);
         let result = run(&scenario);
-        assert!(result.sources[4].completed > 10_000, "{engine}: {:?}", result.sources[4]);
+        assert!(result.sources[4].completed > 10_000, "{path}: {:?}", result.sources[4]);
         let first: Vec<_> = result
             .blocking
             .into_iter()
@@ -100,12 +100,12 @@ fn the_guests_card_is_served_before_dom0s_disks_only_where_its_host_vector_is_ab
         let times: u64 = first.iter().map(|blocking| blocking.times).sum();
         (times, first.iter().map(|blocking| blocking.max_ns).max().unwrap_or(0))
     };
-    for engine in [Engine::AsIs, Engine::Remapped, Engine::Event] {
-        assert_eq!(served_first(engine, 0x48), (0, 0), "{engine}");
-        let (times, longest) = served_first(engine, 0x98);
-        assert!(times > 0 && (1..SOME_HANDLERS_NS).contains(&longest), "{engine}: {times} times, {longest} ns");
+    for path in [DevicePath::AsIs, DevicePath::Remapped, DevicePath::Event] {
+        assert_eq!(served_first(path, 0x48), (0, 0), "{path}");
+        let (times, longest) = served_first(path, 0x98);
+        assert!(times > 0 && (1..SOME_HANDLERS_NS).contains(&longest), "{path}: {times} times, {longest} ns");
     }
-    let (_, longest) = served_first(Engine::Posted, 0x48);
+    let (_, longest) = served_first(DevicePath::Posted, 0x48);
     assert!(longest < SOME_HANDLERS_NS, "a wake-up's handler at most: {longest} ns");
 }
 
@@ -132,12 +132,12 @@ fn what_dom0s_disks_wait_for_in_the_question_is_the_scheduler() {
 
 #[test]
 fn posting_takes_the_exits_of_the_card_away() {
-    let exits = |engine| {
-        let result = run(&Scenario { engine, ..shipped("question-2013") });
+    let exits = |path| {
+        let result = run(&Scenario { path, ..shipped("question-2013") });
         let external = result.exits.iter().find(|exit| exit.name == "external interrupt");
         external.map_or(0, |exit| exit.times)
     };
-    let (remapped, posted) = (exits(Engine::Remapped), exits(Engine::Posted));
+    let (remapped, posted) = (exits(DevicePath::Remapped), exits(DevicePath::Posted));
     assert!(posted < remapped, "{posted} exits posted, {remapped} remapped");
 }
 
@@ -235,7 +235,7 @@ fn what_the_question_expects_of_the_cards_vector_is_not_said_of_the_posted_card(
         let scenario = shipped.scenario().unwrap();
         let result = run(&Scenario { duration_ms: 1.0, ..scenario.clone() });
         let vector = result.guests(34).unwrap().vector;
-        assert_eq!(vector.is_none(), scenario.engine == Engine::Posted, "{}", shipped.name());
+        assert_eq!(vector.is_none(), scenario.path == DevicePath::Posted, "{}", shipped.name());
         for said in scenario.expect.iter().filter(|said| said.contains("0x48")) {
             assert!(vector == Some(0x48) || said.starts_with("Unless posted, "), "{}: {said}", shipped.name());
         }

@@ -306,7 +306,7 @@ mod tests {
         RunResult {
             scenario: "test".to_owned(),
             policy: "recorded".to_owned(),
-            engine: "as-is".to_owned(),
+            path: "as-is".to_owned(),
             load: 1.0,
             seed: 1,
             duration_ns: 100_000_000,

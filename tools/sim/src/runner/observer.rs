@@ -134,7 +134,7 @@ impl Observer {
         let result = RunResult {
             scenario: scenario.name.clone(),
             policy: scenario.policy.to_string(),
-            engine: scenario.engine.to_string(),
+            path: scenario.path.to_string(),
             load: scenario.load,
             seed: scenario.seed,
             duration_ns: 0,

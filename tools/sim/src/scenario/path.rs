@@ -1,4 +1,4 @@
-//! Which way an interrupt takes: as the scenario says, or as the engine to compare says.
+//! Which way an interrupt takes: as the scenario says, or as the path to compare for all says.
 
 use carillon_machine::FifoPriority;
 use carillon_machine::MachineConfig;
@@ -8,7 +8,7 @@ use vector_allocator::Vector;
 use vector_allocator::VectorSet;
 
 use super::DeliveryPath;
-use super::Engine;
+use super::DevicePath;
 use super::Fault;
 use super::Place;
 use super::Source;
@@ -16,10 +16,10 @@ use super::SourceKind;
 use super::fault::What;
 use super::setup::span;
 
-/// The kind and path of a source under an engine. Engines are for guests' devices: software events, dom0's and the
+/// The kind and path of a source under a path of all. Such paths are for guests' devices: software events, dom0's and the
 /// hypervisor's own sources stay as they are.
 pub(super) fn choose(
-    engine: Engine,
+    path: DevicePath,
     index: usize,
     source: &Source,
     handler: Option<VcpuRef>,
@@ -36,12 +36,12 @@ pub(super) fn choose(
         return Ok((kind_of(source.kind), Path::Hypervisor { handler: handler_span, interruptible }));
     };
     let is_guests_device = to.domain.0 != 0 && source.kind != SourceKind::Software;
-    let wanted = match engine {
-        Engine::Event if is_guests_device => DeliveryPath::Event,
-        Engine::Remapped if is_guests_device => DeliveryPath::Remapped,
+    let wanted = match path {
+        DevicePath::Event if is_guests_device => DeliveryPath::Event,
+        DevicePath::Remapped if is_guests_device => DeliveryPath::Remapped,
         // The IOMMU posts messages only; a pin has none (answers: level-triggered sources keep a host vector).
-        Engine::Posted if is_guests_device && source.kind == SourceKind::Level => DeliveryPath::Remapped,
-        Engine::Posted if is_guests_device => DeliveryPath::Posted,
+        DevicePath::Posted if is_guests_device && source.kind == SourceKind::Level => DeliveryPath::Remapped,
+        DevicePath::Posted if is_guests_device => DeliveryPath::Posted,
         _ => source.path,
     };
     match wanted {

@@ -97,7 +97,7 @@ pub(crate) fn run(policy: &str) -> RunResult {
     RunResult {
         scenario: "xen-sas-intx".to_owned(),
         policy: policy.to_owned(),
-        engine: "as-is".to_owned(),
+        path: "as-is".to_owned(),
         load: 1.0,
         seed: SEED,
         duration_ns: DURATION_NS,
