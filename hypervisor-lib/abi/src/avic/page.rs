@@ -80,6 +80,12 @@ impl BackingPage {
         &self.0[usize::from(register.offset() / SLOT_SIZE)]
     }
 
+    /// The cell of the slot that holds the byte at `offset`, whether or not it is a register; none outside the page.
+    #[must_use]
+    pub fn slot(&self, offset: u16) -> Option<&AtomicU32> {
+        self.0.get(usize::from(offset / SLOT_SIZE)).map(|slot| &slot.value)
+    }
+
     /// Whether a vector's bit is set.
     #[must_use]
     pub fn has(&self, bits: VectorBits, vector: u8) -> bool {
@@ -136,7 +142,11 @@ mod tests {
         for (slot, offset) in page.0.iter().zip((0..).step_by(16)) {
             let expected = ApicRegister::at_offset(offset).map_or(0, |_| u32::from(offset));
             assert_eq!(slot.value.load(Ordering::Relaxed), expected, "{offset:#x}");
+            for byte in [offset, offset + 15] {
+                assert!(page.slot(byte).is_some_and(|cell| core::ptr::eq(cell, &raw const slot.value)));
+            }
         }
+        assert!(page.slot(0x1000).is_none());
     }
 
     #[test]
