@@ -71,12 +71,12 @@ impl BackingPage {
     /// The cell of a register.
     #[must_use]
     pub fn register(&self, register: ApicRegister) -> &AtomicU32 {
-        &self.slot(register).value
+        &self.register_slot(register).value
     }
 
     /// The slot of a register.
     #[must_use]
-    pub fn slot(&self, register: ApicRegister) -> &RegisterSlot {
+    pub fn register_slot(&self, register: ApicRegister) -> &RegisterSlot {
         &self.0[usize::from(register.offset() / SLOT_SIZE)]
     }
 

@@ -110,7 +110,7 @@ impl LocalApic {
     /// Shows ICR in the page.
     pub(in crate::delivery) fn show_icr(&self, page: &BackingPage, layout: IcrLayout) {
         let (low, high) = (self.icr.low(), self.icr.destination());
-        let slot = page.slot(ApicRegister::IcrLow);
+        let slot = page.register_slot(ApicRegister::IcrLow);
         slot.value.store(low, Ordering::Relaxed);
         slot.upper.store(if layout == IcrLayout::Whole { high } else { 0 }, Ordering::Relaxed);
         store(page, ApicRegister::IcrHigh, if layout == IcrLayout::Split { high } else { 0 });
@@ -118,7 +118,7 @@ impl LocalApic {
 
     /// ICR as the page has it: the guest writes some of it without an exit.
     pub(in crate::delivery) fn take_back_icr(&mut self, page: &BackingPage, layout: IcrLayout) {
-        let slot = page.slot(ApicRegister::IcrLow);
+        let slot = page.register_slot(ApicRegister::IcrLow);
         let high = match layout {
             IcrLayout::Whole => slot.upper.load(Ordering::Relaxed),
             IcrLayout::Split => load(page, ApicRegister::IcrHigh),
@@ -259,7 +259,7 @@ fn load(page: &BackingPage, register: ApicRegister) -> u32 {
 }
 
 fn store(page: &BackingPage, register: ApicRegister, value: u32) {
-    let slot = page.slot(register);
+    let slot = page.register_slot(register);
     slot.value.store(value, Ordering::Relaxed);
     slot.upper.store(0, Ordering::Relaxed);
 }
