@@ -87,6 +87,7 @@ mod sched;
 mod signal;
 mod source;
 mod storm;
+pub mod svm;
 mod switching;
 mod time;
 mod timer;

@@ -57,7 +57,7 @@ pub enum EntryFault {
 }
 
 impl PhysicalWidth {
-    pub(super) const fn holds(self, address: u64, alignment: u64) -> bool {
+    pub(crate) const fn holds(self, address: u64, alignment: u64) -> bool {
         let beyond = if self.0 < 64 { address >> self.0 } else { 0 };
         address.is_multiple_of(alignment) && beyond == 0
     }

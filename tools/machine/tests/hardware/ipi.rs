@@ -303,6 +303,18 @@ proptest! {
     }
 }
 
+#[test]
+fn every_bit_of_a_pointer_counts() {
+    for bit in 0..64 {
+        let pointer = (DESCRIPTORS + 64 + 1) ^ 1 << bit;
+        let memory = Memory { table: vec![PidPointerCell(pointer.into())], ..Memory::new(3) };
+        let found = PidTable::new(&memory.table, 46).expect("1 entry").look_up(0);
+        let guest = guest(Interface::Msrs, Assist::IpiVirtualization, Interception::PassThrough);
+        let (access, _) = send(&guest, Ipi { vector: VirtualVector(0x51), target: 0 }, &memory);
+        assert_eq!(access == Access::Virtual(()), found != LookUp::Exit, "{bit}");
+    }
+}
+
 /// Two processors' way: one sends, the other takes the notification without an exit.
 #[test]
 fn what_one_processor_sends_another_delivers_without_an_exit_of_either() {
