@@ -5,3 +5,4 @@ mod avic_ipi;
 mod avic_race;
 mod avic_vm;
 mod ipi;
+mod order;

@@ -36,6 +36,9 @@ pub(super) fn run_name(run: &RunResult) -> String {
     if run.path != "as-is" {
         name.push_str(&format!(", {}", run.path));
     }
+    if run.engine != "chosen" {
+        name.push_str(&format!(", {}", run.engine));
+    }
     if run.load != 1.0 {
         name.push_str(&format!(", load {}", run.load));
     }

@@ -195,6 +195,10 @@ impl Scenario {
             owner: Owner::of(id),
             name: copy_of(&domain.name, domain.copies, copy),
             kind,
+            engine: domain
+                .engine
+                .unwrap_or(self.engine)
+                .resolve(self.host.vendor, vcpus.len().try_into().unwrap_or(u32::MAX)),
             event_abi,
             software_eoi,
             vcpus,
@@ -292,6 +296,8 @@ impl Scenario {
             | ConfigError::DomainOwner { domain, .. }
             | ConfigError::VcpuStart { domain, .. }
             | ConfigError::EmptyPeriod { domain, .. }
+            | ConfigError::EngineVendor { domain, .. }
+            | ConfigError::EngineReach { domain, .. }
             | ConfigError::EventPorts { domain, .. }
             | ConfigError::Events { domain: Some(domain), .. } => {
                 let holds = |written: &Domain| {

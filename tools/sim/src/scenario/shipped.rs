@@ -15,17 +15,19 @@ pub struct Shipped {
 const QUESTION: &str = include_str!("../../scenarios/question-2013.toml");
 const RETENTION: &str = include_str!("../../scenarios/retention.toml");
 const EXHAUSTION: &str = include_str!("../../scenarios/vector-exhaustion.toml");
+const ENGINES: &str = include_str!("../../scenarios/engines.toml");
 const BIG_HOST: &str = include_str!("../../scenarios/big-host.toml");
 
 impl Shipped {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self { name: "question-2013", text: QUESTION, path: DevicePath::AsIs },
         Self { name: "question-2013-event", text: QUESTION, path: DevicePath::Event },
         Self { name: "question-2013-remapped", text: QUESTION, path: DevicePath::Remapped },
         Self { name: "question-2013-posted", text: QUESTION, path: DevicePath::Posted },
         Self { name: "retention", text: RETENTION, path: DevicePath::AsIs },
         Self { name: "vector-exhaustion", text: EXHAUSTION, path: DevicePath::AsIs },
+        Self { name: "engines", text: ENGINES, path: DevicePath::AsIs },
         Self { name: "big-host", text: BIG_HOST, path: DevicePath::AsIs },
     ];
 
