@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use carillon_sim::DevicePath;
+use carillon_sim::Engine;
 use carillon_sim::VectorPolicy;
 use carillon_sim::snapshot::Recorded;
 use carillon_sim::sweep::Shard;
@@ -338,9 +339,12 @@ pub(crate) struct SimulateArgs {
     /// Policies to compare [default: the scenario's own, and what the plan makes of it]
     #[arg(long, value_name = "POLICY", value_delimiter = ',', value_parser = policy())]
     pub(crate) policy: Vec<VectorPolicy>,
-    /// Delivery paths of guests' devices to compare [default: the scenario's own]
+    /// Paths of guests' devices to compare [default: the scenario's own, or posted with --engine]
     #[arg(long, value_name = "PATH", value_delimiter = ',', value_parser = path())]
     pub(crate) path: Vec<DevicePath>,
+    /// Engines that serve guests' local APICs, to compare; `all` for all of them [default: the scenario's own]
+    #[arg(long, value_name = "ENGINE", value_delimiter = ',', value_parser = engines())]
+    pub(crate) engine: Vec<Engines>,
     /// Seed of every random choice [default: the scenario's]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
@@ -422,6 +426,21 @@ fn policy() -> impl TypedValueParser<Value = VectorPolicy> {
 
 fn path() -> impl TypedValueParser<Value = DevicePath> {
     one_of(DevicePath::ALL.map(|path| (path.name(), path)))
+}
+
+/// Engines as one word names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engines {
+    /// All that can be compared.
+    All,
+    /// One.
+    One(Engine),
+}
+
+fn engines() -> impl TypedValueParser<Value = Engines> {
+    let [software, apicv, posted, ipiv, avic] = Engine::ALL.map(|engine| (engine.name(), Engines::One(engine)));
+    let chosen = (Engine::Chosen.name(), Engines::One(Engine::Chosen));
+    one_of([chosen, software, apicv, posted, ipiv, avic, ("all", Engines::All)])
 }
 
 /// A parser of names that stand for values.
