@@ -339,7 +339,7 @@ fn check_source(config: &MachineConfig, source: &SourceConfig) -> Result<(), Con
     }
     if let Path::Ipi { from, to, .. } = source.path {
         let sender = config.domains.iter().find(|domain| domain.id == from.domain);
-        if from.domain != to.domain || !sender.is_some_and(|domain| (from.vcpu as usize) < domain.vcpus.len()) {
+        if from.domain != to.domain || sender.is_none_or(|domain| from.vcpu as usize >= domain.vcpus.len()) {
             return fault(PathFault::IpiSender);
         }
     }

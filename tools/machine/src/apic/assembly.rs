@@ -129,7 +129,7 @@ impl Apics {
         let vcpus = domains.iter().flat_map(|domain| &domain.vcpus).zip(0u32..);
         let vcpus = vcpus.map(|(vcpu, slot)| VirtualApic::new(*vcpu, ApicSlot(slot), &hypervisor, around)).collect();
         hypervisor.requests.borrow_mut().clear();
-        let hall = Hall::new(hypervisor, |hypervisor| residents(hypervisor));
+        let hall = Hall::new(hypervisor, residents);
         Self { hall, vcpus }
     }
 
