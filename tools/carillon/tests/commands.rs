@@ -323,6 +323,32 @@ fn the_question_of_2013_is_answered_in_every_path() {
 }
 
 #[test]
+fn all_engines_are_compared_on_one_workload() {
+    let args = ["simulate", "engines", "--for", "20ms", "--engine", "all"];
+    let answer = says(&args, 0);
+    assert!(answer.contains("Engines: guests' interrupts, and what they cost"), "{answer}");
+    let answer = json(&[&args[..], &["--json"]].concat(), 0);
+    let runs = answer[0]["runs"].as_array().unwrap();
+    let engines: Vec<&str> = runs.iter().map(|run| run["engine"].as_str().unwrap()).collect();
+    assert_eq!(engines, ["software", "apicv", "posted", "ipiv", "avic"]);
+    let exits =
+        |run: &Value| run["exits"].as_array().unwrap().iter().map(|exit| exit["times"].as_u64().unwrap()).sum::<u64>();
+    let [software, apicv, posted, ipiv, avic] = &runs[..] else { panic!("{engines:?}") };
+    assert!(exits(software) > exits(apicv) && exits(apicv) > exits(posted) && exits(posted) > exits(ipiv));
+    assert!(software["host_ns"].as_u64() > posted["host_ns"].as_u64());
+    let without_exit = |run: &Value, source: usize| run["sources"][source]["without_exit"].as_u64().unwrap();
+    assert!((0..2).all(|queue| without_exit(software, queue) == 0 && without_exit(avic, queue) > 0));
+    // The same interrupts came under each.
+    let raised =
+        |run: &Value| run["sources"].as_array().unwrap().iter().map(|one| one["raised"].clone()).collect::<Vec<_>>();
+    assert!(runs.iter().all(|run| raised(run) == raised(software)));
+    assert_eq!(
+        json(&["simulate", "engines", "--for", "1ms", "--engine", "avic", "--json"], 0)[0]["runs"][0]["path"],
+        "posted"
+    );
+}
+
+#[test]
 fn a_report_and_a_trace_are_files_of_their_own() {
     let directory = TempDir::new().unwrap();
     let (report, trace) = (path(&directory, "out.html"), path(&directory, "out.json"));

@@ -1,6 +1,8 @@
 //! Whole runs: what the shipped scenarios and the recorded hosts show.
 
+use carillon_machine::Path;
 use carillon_sim::DevicePath;
+use carillon_sim::Engine;
 use carillon_sim::Replayed;
 use carillon_sim::Run;
 use carillon_sim::RunResult;
@@ -249,4 +251,46 @@ fn a_retention_lasts_longer_than_the_hosts_millisecond_only_beneath_another_vect
     let longest = |policy| under(policy, &shipped("retention")).retention.iter().map(|one| one.max_ns).max().unwrap();
     assert_eq!(longest(VectorPolicy::Recorded), MILLISECOND_NS, "nothing lies above the card");
     assert!(longest(VectorPolicy::BelowDom0) > MILLISECOND_NS, "all of dom0's lies above the card");
+}
+
+/// Whatever the engine and the path, each interrupt is handled, or became one with another; at the end a few may be under way.
+#[test]
+fn no_engine_loses_an_interrupt() {
+    for name in ["engines", "question-2013", "retention"] {
+        for engine in Engine::ALL {
+            for path in DevicePath::ALL {
+                let mut scenario = Scenario { path, ..shipped(name).with_engine(engine) };
+                scenario.duration_ms = scenario.duration_ms.min(50.0);
+                let mut run = Run::new(&scenario).unwrap_or_else(|fault| panic!("{name}, {engine}, {path}: {fault}"));
+                while run.step() {}
+                run.check().unwrap_or_else(|broken| panic!("{name}, {engine}, {path}: {broken}"));
+                let result = run.to_end(|_| {});
+                for source in &result.sources {
+                    let over = source.coalesced + source.completed + source.throttled;
+                    let open = source.raised.saturating_sub(over);
+                    assert!(open <= 10, "{name}, {engine}, {path}: {source:?}");
+                    assert!(source.raised == 0 || source.completed > 0, "{name}, {engine}, {path}: {source:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn interrupts_between_vcpus_are_written_with_their_sender_or_come_from_the_next() {
+    let scenario = shipped("engines");
+    let pairs = |scenario: &Scenario| {
+        let setup = scenario.setup().unwrap();
+        let pair = |path: &Path| match path {
+            Path::Ipi { from, to, .. } => Some((from.vcpu, to.vcpu)),
+            _ => None,
+        };
+        setup.machine.sources.iter().filter_map(|source| pair(&source.path)).collect::<Vec<_>>()
+    };
+    assert_eq!(pairs(&scenario), [(1, 0), (0, 1)]);
+    let mut own = scenario.clone();
+    own.sources[2].from = Some(0);
+    assert_eq!(pairs(&own), [(0, 0), (1, 1)]);
+    own.sources[2].from = Some(2);
+    assert!(own.setup().unwrap_err().to_string().contains("its sender is no vCPU of the domain"));
 }
