@@ -4,6 +4,7 @@
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::Engine;
 use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::Fact;
@@ -113,6 +114,7 @@ fn config(cpus: u32) -> MachineConfig {
             owner: Owner::Guest(id),
             name: String::new(),
             kind: DomainKind::Pv,
+            engine: Engine::Software,
             event_abi: EventAbi::Fifo,
             software_eoi: EoiMode::Early,
             vcpus: vcpus.collect(),

@@ -4,6 +4,7 @@
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::Engine;
 use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::Fact;
@@ -167,6 +168,7 @@ fn domain(id: DomainId, kind: DomainKind) -> DomainConfig {
         owner: Owner::Guest(id),
         name: String::new(),
         kind,
+        engine: Engine::Posted,
         event_abi: EventAbi::Fifo,
         software_eoi: EoiMode::Early,
         vcpus,

@@ -2,6 +2,7 @@
 
 use carillon_machine::InterruptFlag;
 use carillon_machine::Lapic;
+use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::Access;
 use carillon_machine::vmx::Activity;
 use carillon_machine::vmx::Descriptor;

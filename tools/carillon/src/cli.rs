@@ -5,6 +5,7 @@ mod moving;
 
 use std::path::PathBuf;
 
+use carillon_sim::DevicePath;
 use carillon_sim::Engine;
 use carillon_sim::VectorPolicy;
 use carillon_sim::snapshot::Recorded;
@@ -406,9 +407,12 @@ pub(crate) struct SimulateArgs {
     /// Policies to compare [default: the scenario's own, and what the plan makes of it]
     #[arg(long, value_name = "POLICY", value_delimiter = ',', value_parser = policy())]
     pub(crate) policy: Vec<VectorPolicy>,
-    /// Delivery paths of guests' devices to compare [default: the scenario's own]
-    #[arg(long, value_name = "ENGINE", value_delimiter = ',', value_parser = engine())]
-    pub(crate) engine: Vec<Engine>,
+    /// Paths of guests' devices to compare [default: the scenario's own, or posted with --engine]
+    #[arg(long, value_name = "PATH", value_delimiter = ',', value_parser = path())]
+    pub(crate) path: Vec<DevicePath>,
+    /// Engines that serve guests' local APICs, to compare; `all` for all of them [default: the scenario's own]
+    #[arg(long, value_name = "ENGINE", value_delimiter = ',', value_parser = engines())]
+    pub(crate) engine: Vec<Engines>,
     /// Seed of every random choice [default: the scenario's]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
@@ -436,8 +440,8 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "POLICY", value_delimiter = ',', value_parser = policy())]
     pub(crate) policy: Vec<VectorPolicy>,
     /// Delivery paths of guests' devices [default: all]
-    #[arg(long, value_name = "ENGINE", value_delimiter = ',', value_parser = engine())]
-    pub(crate) engine: Vec<Engine>,
+    #[arg(long, value_name = "PATH", value_delimiter = ',', value_parser = path())]
+    pub(crate) path: Vec<DevicePath>,
     /// Factors on every workload's rate
     #[arg(long, value_delimiter = ',', default_values_t = [1.0], value_parser = quantity::parse_load)]
     pub(crate) load: Vec<f64>,
@@ -492,8 +496,23 @@ fn policy() -> impl TypedValueParser<Value = VectorPolicy> {
     one_of(VectorPolicy::ALL.map(|policy| (policy.name(), policy)))
 }
 
-fn engine() -> impl TypedValueParser<Value = Engine> {
-    one_of(Engine::ALL.map(|engine| (engine.name(), engine)))
+fn path() -> impl TypedValueParser<Value = DevicePath> {
+    one_of(DevicePath::ALL.map(|path| (path.name(), path)))
+}
+
+/// Engines as one word names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engines {
+    /// All that can be compared.
+    All,
+    /// One.
+    One(Engine),
+}
+
+fn engines() -> impl TypedValueParser<Value = Engines> {
+    let [software, apicv, posted, ipiv, avic] = Engine::ALL.map(|engine| (engine.name(), Engines::One(engine)));
+    let chosen = (Engine::Chosen.name(), Engines::One(Engine::Chosen));
+    one_of([chosen, software, apicv, posted, ipiv, avic, ("all", Engines::All)])
 }
 
 /// A parser of names that stand for values.
@@ -518,11 +537,11 @@ mod tests {
     }
 
     #[test]
-    fn every_name_of_a_policy_an_engine_and_a_recording_is_understood() {
+    fn every_name_of_a_policy_a_path_and_a_recording_is_understood() {
         let policies = "--policy=recorded,xen-cursor,spread,below-dom0,planned";
-        let engines = "--engine=as-is,event,remapped,posted";
+        let paths = "--path=as-is,event,remapped,posted";
         for recorded in ["--recorded=xen-sas-nic", "--recorded=xen-sas-intx"] {
-            assert!(Cli::try_parse_from(["carillon", "simulate", recorded, policies, engines]).is_ok());
+            assert!(Cli::try_parse_from(["carillon", "simulate", recorded, policies, paths]).is_ok());
         }
         assert!(Cli::try_parse_from(["carillon", "simulate", "--policy=best"]).is_err());
     }

@@ -3,6 +3,7 @@
 use carillon_sim::snapshot::Harms;
 use std::collections::BTreeMap;
 
+use carillon_sim::Engine;
 use carillon_sim::RunResult;
 use carillon_sim::Scenario;
 use carillon_sim::SourceResult;
@@ -39,12 +40,14 @@ pub(crate) struct Comparison {
     pub(crate) impossible: Vec<Impossible>,
 }
 
-/// A policy and path under which a scenario cannot be.
+/// A policy, path and engine under which a scenario cannot be.
 #[derive(Debug, Serialize)]
 pub(crate) struct Impossible {
     /// The policy.
     pub(crate) policy: &'static str,
     /// The path.
+    pub(crate) path: &'static str,
+    /// The engine.
     pub(crate) engine: &'static str,
     /// What stops it.
     pub(crate) why: String,
@@ -85,12 +88,13 @@ impl Comparison {
             format!("{} ms of virtual time, seed {}, load × {}; {costs}", self.duration_ms, self.seed, self.load);
         page.line(Tone::Faint, &time);
         for impossible in &self.impossible {
-            let Impossible { policy, engine, why } = impossible;
-            page.line(Tone::Warn, &format!("Not run: {policy}/{engine}: {why}"));
+            let Impossible { policy, path, engine, why } = impossible;
+            page.line(Tone::Warn, &format!("Not run: {policy}/{path}/{engine}: {why}"));
         }
         harm::show(&self.harms, page);
         self.show_sources(page);
         self.show_waiting(page);
+        self.show_engines(page);
         self.show_exits(page);
         self.show_event_channels(page);
         self.show_retention(page);
@@ -230,6 +234,33 @@ impl Comparison {
         self.show_verdicts(page);
     }
 
+    /// Writes what each engine's guests paid for their interrupts.
+    fn show_engines(&self, page: &mut Page) {
+        if self.runs.iter().all(|run| run.engine == Engine::Chosen.name()) {
+            return;
+        }
+        page.heading("Engines: guests' interrupts, and what they cost");
+        let row = |run: &RunResult| {
+            let guests = || run.sources.iter().filter(|source| source.is_guests());
+            let handled: u64 = guests().map(|source| source.completed).sum();
+            let without_exit: u64 = guests().map(|source| source.without_exit).sum();
+            let exits: u64 = run.exits.iter().map(|exit| exit.times).sum();
+            vec![
+                self.name(run).into(),
+                format::count(handled).into(),
+                format::count(without_exit).into(),
+                format::count(exits).into(),
+                format::duration(run.guests_latency.p50_ns).into(),
+                format::duration(run.guests_latency.p99_ns).into(),
+                format::duration(run.guests_latency.max_ns).into(),
+                format::duration(run.host_ns).into(),
+            ]
+        };
+        let head = ["run", "handled", "without an exit", "exits", "p50", "p99", "max", "host's CPU time"];
+        page.table(&head, self.runs.iter().map(row).collect());
+        page.line(Tone::Faint, "  without an exit: its vCPU did not exit from the raise to the end of the handler");
+    }
+
     fn show_exits(&self, page: &mut Page) {
         let mut causes: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for (column, run) in self.runs.iter().enumerate() {
@@ -335,8 +366,10 @@ impl Comparison {
 
     /// What tells a run from the others.
     fn name(&self, run: &RunResult) -> String {
-        let one_engine = self.runs.iter().all(|other| other.engine == run.engine);
-        if one_engine { run.policy.clone() } else { format!("{}, {}", run.policy, run.engine) }
+        let differ = |of: fn(&RunResult) -> &str| self.runs.iter().any(|other| of(other) != of(run));
+        let parts: [fn(&RunResult) -> &str; 2] = [|run| &run.path, |run| &run.engine];
+        let told = parts.into_iter().filter(|part| differ(*part)).map(|part| part(run));
+        [run.policy.as_str()].into_iter().chain(told).collect::<Vec<&str>>().join(", ")
     }
 }
 

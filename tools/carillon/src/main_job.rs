@@ -59,7 +59,7 @@ fn host(recorded: Recorded) -> Result<Host, Failure> {
     Ok(Host {
         inspection: inspect::inspect(&host),
         plan: plan::plan(&host, &Goal::default(), Steps::Hidden),
-        comparison: simulate::compare(&subject, &[], &[], SpanLimit(0))?,
+        comparison: simulate::compare(&subject, &[], &[], &[], SpanLimit(0))?,
     })
 }
 

@@ -22,7 +22,7 @@ struct Scenarios(Vec<Entry>);
 struct Entry {
     name: &'static str,
     about: String,
-    engine: &'static str,
+    path: &'static str,
     cpus: u32,
     duration_ms: f64,
 }
@@ -53,7 +53,7 @@ fn entries() -> Result<Vec<Entry>, Failure> {
         Ok(Entry {
             name: shipped.name(),
             about: scenario.about,
-            engine: scenario.engine.name(),
+            path: scenario.path.name(),
             cpus: scenario.host.cpus,
             duration_ms: scenario.duration_ms,
         })
@@ -66,12 +66,12 @@ impl Answer for Scenarios {
         let rows = self.0.iter().map(|entry| {
             vec![
                 entry.name.into(),
-                entry.engine.into(),
+                entry.path.into(),
                 entry.cpus.to_string().into(),
                 format!("{} ms", entry.duration_ms).into(),
                 entry.about.clone().into(),
             ]
         });
-        page.table(&["scenario", "engine", "pCPUs", "time", "about"], rows.collect());
+        page.table(&["scenario", "path", "pCPUs", "time", "about"], rows.collect());
     }
 }

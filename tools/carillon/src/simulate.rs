@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use carillon_machine::Costs;
 use carillon_machine::Span;
+use carillon_sim::DevicePath;
 use carillon_sim::Engine;
 use carillon_sim::Run;
 use carillon_sim::RunResult;
@@ -17,6 +18,7 @@ use carillon_sim::report::PlanRows;
 use carillon_sim::report::Report;
 use vector_allocator::inversions;
 
+use crate::cli::Engines;
 use crate::cli::OtherSimulation;
 use crate::cli::SimulateArgs;
 use crate::comparison::Comparison;
@@ -60,7 +62,7 @@ pub(crate) fn run(args: &SimulateArgs, out: Output) -> Result<Verdict, Failure> 
     let trace = args.trace.as_deref().map(OutFile::create).transpose()?;
     let mut comparisons = Vec::new();
     for subject in &subjects {
-        let comparison = compare(subject, &args.policy, &args.engine, limit)?;
+        let comparison = compare(subject, &args.policy, &args.path, &args.engine, limit)?;
         if let Some(file) = &report {
             write_report(file, &subject.scenario, &comparison.runs)?;
         }
@@ -73,45 +75,63 @@ pub(crate) fn run(args: &SimulateArgs, out: Output) -> Result<Verdict, Failure> 
     Ok(Verdict::Fine)
 }
 
-/// Runs a scenario under every policy and engine asked for; without a word, its own and what the plan makes of it.
+/// Runs a scenario under every policy, path and engine asked for; without a word, its own and what the plan makes of it. Where
+/// engines are compared, guests' devices come by the path that has most to do with them.
 pub(crate) fn compare(
     subject: &Subject,
     policies: &[VectorPolicy],
-    engines: &[Engine],
+    paths: &[DevicePath],
+    engines: &[Engines],
     limit: SpanLimit,
 ) -> Result<Comparison, Failure> {
     let scenario = &subject.scenario;
     let own = [scenario.policy, VectorPolicy::Planned];
     let policies = match policies {
-        [] if scenario.policy == VectorPolicy::Recorded => &own[..],
+        [] if scenario.policy == VectorPolicy::Recorded && engines.is_empty() => &own[..],
         [] => &own[..1],
         _ => policies,
     };
-    let own_engine = [scenario.engine];
-    let engines = if engines.is_empty() { &own_engine[..] } else { engines };
+    let own_path = [if engines.is_empty() { scenario.path } else { DevicePath::Posted }];
+    let paths = if paths.is_empty() { &own_path[..] } else { paths };
+    let served = under(scenario, engines);
     let mut comparison = Comparison::new(scenario, subject.harms.clone());
-    let progress = Progress::of_runs(policies.len() * engines.len());
-    for engine in engines {
-        for policy in policies {
-            let variant = Scenario { policy: *policy, engine: *engine, ..scenario.clone() };
-            match Run::with_timeline(&variant, limit) {
-                Ok(run) => {
-                    progress.begin(&format!("{} {policy} {engine}", scenario.name));
-                    comparison.runs.push(run.to_end(|at| progress.at(at)));
+    let progress = Progress::of_runs(policies.len() * paths.len() * served.len());
+    for scenario in &served {
+        for path in paths {
+            for policy in policies {
+                let variant = Scenario { policy: *policy, path: *path, ..scenario.clone() };
+                match Run::with_timeline(&variant, limit) {
+                    Ok(run) => {
+                        progress.begin(&format!("{} {policy} {path} {}", variant.name, variant.engine));
+                        comparison.runs.push(run.to_end(|at| progress.at(at)));
+                    }
+                    Err(fault) => comparison.impossible.push(Impossible {
+                        policy: policy.name(),
+                        path: path.name(),
+                        engine: variant.engine.name(),
+                        why: fault.to_string(),
+                    }),
                 }
-                Err(fault) => comparison.impossible.push(Impossible {
-                    policy: policy.name(),
-                    engine: engine.name(),
-                    why: fault.to_string(),
-                }),
+                progress.done();
             }
-            progress.done();
         }
     }
     progress.finish();
     match (comparison.runs.is_empty(), comparison.impossible.first()) {
         (true, Some(first)) => Err(Failure::new(format!("{}: {}", scenario.name, first.why))),
         _ => Ok(comparison),
+    }
+}
+
+/// The scenario under each engine asked for; without a word, as it is.
+fn under(scenario: &Scenario, engines: &[Engines]) -> Vec<Scenario> {
+    let each = |engines: &Engines| match engines {
+        Engines::All => Engine::ALL.to_vec(),
+        Engines::One(engine) => vec![*engine],
+    };
+    match engines {
+        [] => vec![scenario.clone()],
+        _ => engines.iter().flat_map(each).map(|engine| scenario.with_engine(engine)).collect(),
     }
 }
 

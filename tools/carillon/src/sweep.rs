@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread;
 
-use carillon_sim::Engine;
+use carillon_sim::DevicePath;
 use carillon_sim::SourceResult;
 use carillon_sim::VectorPolicy;
 use carillon_sim::report::format;
@@ -45,7 +45,7 @@ struct Swept {
 #[derive(Debug, Serialize)]
 struct PointRow {
     policy: &'static str,
-    engine: &'static str,
+    path: &'static str,
     load: f64,
     seed: u64,
     #[serde(flatten)]
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &SweepArgs, out: Output) -> Result<Verdict, Failure> {
     let sweep = Sweep {
         scenario,
         policies: or_all(&args.policy, &VectorPolicy::ALL),
-        engines: or_all(&args.engine, &Engine::ALL),
+        paths: or_all(&args.path, &DevicePath::ALL),
         loads: args.load.clone(),
         seeds: args.seed.clone(),
     };
@@ -148,12 +148,12 @@ impl PointRow {
             }
         };
         let point = &record.point;
-        Self { policy: point.policy.name(), engine: point.engine.name(), load: point.load, seed: point.seed, outcome }
+        Self { policy: point.policy.name(), path: point.path.name(), load: point.load, seed: point.seed, outcome }
     }
 
     fn pieces(&self) -> Vec<Piece> {
         let mut row: Vec<Piece> =
-            vec![self.policy.into(), self.engine.into(), self.load.to_string().into(), self.seed.to_string().into()];
+            vec![self.policy.into(), self.path.into(), self.load.to_string().into(), self.seed.to_string().into()];
         match &self.outcome {
             Figures::Impossible(why) => row.push(Piece::toned(why.clone(), Tone::Warn)),
             Figures::Ran {
@@ -178,8 +178,7 @@ impl PointRow {
 impl Answer for Swept {
     fn show(&self, page: &mut Page) {
         page.title(&format!("{}, shard {}: {} points", self.scenario, self.shard, self.points.len()));
-        let head =
-            ["policy", "engine", "load", "seed", "dom0 waited", "in all", "longest", "dom0's p99", "guests' p99"];
+        let head = ["policy", "path", "load", "seed", "dom0 waited", "in all", "longest", "dom0's p99", "guests' p99"];
         page.table(&head, self.points.iter().take(SHOWN).map(PointRow::pieces).collect());
         if self.points.len() > SHOWN {
             page.line(Tone::Faint, &format!("… and {} more points", self.points.len() - SHOWN));

@@ -121,7 +121,7 @@ fn every_command_speaks_json() {
     assert_eq!(json(&["capacity", "--json"], 0)["fits"], true);
     let runs = json(&["simulate", "question-2013", "--for", "5ms", "--json"], 0);
     assert_eq!(runs[0]["runs"][0]["duration_ns"], 5_000_000);
-    let sweep = ["sweep", "retention", "--for", "2ms", "--engine", "as-is", "--out", &out, "--json"];
+    let sweep = ["sweep", "retention", "--for", "2ms", "--path", "as-is", "--out", &out, "--json"];
     assert_eq!(json(&sweep, 0)["points"].as_array().unwrap().len(), 5);
     assert_eq!(json(&["explain", "PPR", "--json"], 0)[0]["title"], "PPR: processor priority register");
     assert!(json(&["scenarios", "--json"], 0).as_array().unwrap().len() >= 7);
@@ -300,26 +300,52 @@ fn options_of_a_simulation_reach_it() {
     };
     let plain = run(&[]);
     for more in
-        [&["--load", "2"][..], &["--cost", "guest_bound_handler=5000"], &["--engine", "remapped"], &["--seed", "5"]]
+        [&["--load", "2"][..], &["--cost", "guest_bound_handler=5000"], &["--path", "remapped"], &["--seed", "5"]]
     {
         assert_ne!(run(more)["trace_hash"], plain["trace_hash"], "{more:?}");
     }
     assert_eq!(run(&["--load", "2"])["load"], 2.0);
-    assert_eq!(run(&["--engine", "remapped"])["engine"], "remapped");
+    assert_eq!(run(&["--path", "remapped"])["path"], "remapped");
 }
 
 #[test]
 fn the_question_of_2013_is_answered_in_every_path() {
     let args =
-        ["simulate", "question-2013", "--policy", "recorded", "--for", "100ms", "--engine", "event,remapped,posted"];
+        ["simulate", "question-2013", "--policy", "recorded", "--for", "100ms", "--path", "event,remapped,posted"];
     let answer = says(&args, 0);
     assert!(answer.contains("Nowhere: no guest's vector can come above one of dom0's"), "{answer}");
     assert!(answer.contains("Vector 0x80 never reaches a host APIC"));
     let runs = json(&[&args[..], &["--json"]].concat(), 0);
     for run in runs[0]["runs"].as_array().unwrap() {
         let longest = run["blocking"].as_array().unwrap().iter().map(|wait| wait["max_ns"].as_u64().unwrap()).max();
-        assert!(longest.is_none_or(|ns| ns < 5_000), "one handler at most: {longest:?} in {}", run["engine"]);
+        assert!(longest.is_none_or(|ns| ns < 5_000), "one handler at most: {longest:?} in {}", run["path"]);
     }
+}
+
+#[test]
+fn all_engines_are_compared_on_one_workload() {
+    let args = ["simulate", "engines", "--for", "20ms", "--engine", "all"];
+    let answer = says(&args, 0);
+    assert!(answer.contains("Engines: guests' interrupts, and what they cost"), "{answer}");
+    let answer = json(&[&args[..], &["--json"]].concat(), 0);
+    let runs = answer[0]["runs"].as_array().unwrap();
+    let engines: Vec<&str> = runs.iter().map(|run| run["engine"].as_str().unwrap()).collect();
+    assert_eq!(engines, ["software", "apicv", "posted", "ipiv", "avic"]);
+    let exits =
+        |run: &Value| run["exits"].as_array().unwrap().iter().map(|exit| exit["times"].as_u64().unwrap()).sum::<u64>();
+    let [software, apicv, posted, ipiv, avic] = &runs[..] else { panic!("{engines:?}") };
+    assert!(exits(software) > exits(apicv) && exits(apicv) > exits(posted) && exits(posted) > exits(ipiv));
+    assert!(software["host_ns"].as_u64() > posted["host_ns"].as_u64());
+    let without_exit = |run: &Value, source: usize| run["sources"][source]["without_exit"].as_u64().unwrap();
+    assert!((0..2).all(|queue| without_exit(software, queue) == 0 && without_exit(avic, queue) > 0));
+    // The same interrupts came under each.
+    let raised =
+        |run: &Value| run["sources"].as_array().unwrap().iter().map(|one| one["raised"].clone()).collect::<Vec<_>>();
+    assert!(runs.iter().all(|run| raised(run) == raised(software)));
+    assert_eq!(
+        json(&["simulate", "engines", "--for", "1ms", "--engine", "avic", "--json"], 0)[0]["runs"][0]["path"],
+        "posted"
+    );
 }
 
 #[test]
@@ -343,7 +369,7 @@ fn the_shards_of_a_sweep_put_together_are_the_sweep_and_nothing_is_run_twice() {
     let directory = TempDir::new().unwrap();
     let sweep = |file: &str, shard: &str| {
         let (out, csv) = (path(&directory, &format!("{file}.jsonl")), path(&directory, &format!("{file}.csv")));
-        let points = ["--policy", "recorded,below-dom0", "--engine", "as-is,posted", "--seed", "1,2", "--for", "3ms"];
+        let points = ["--policy", "recorded,below-dom0", "--path", "as-is,posted", "--seed", "1,2", "--for", "3ms"];
         let files = ["--out", &out, "--csv", &csv, "--shard", shard];
         says(&[&["sweep", "question-2013"], &points[..], &files[..]].concat(), 0);
         (fs::read_to_string(out).unwrap(), fs::read_to_string(csv).unwrap())

@@ -9,7 +9,7 @@ use crate::Host;
 use crate::Machine;
 use crate::SourceIndex;
 use crate::Span;
-use crate::delivery::Arrival;
+use crate::delivery::Agent;
 use crate::delivery::Notice;
 use crate::delivery::Outcome;
 use crate::events::Channel;
@@ -19,12 +19,12 @@ use crate::irq::Side;
 use crate::lapic::Acceptance;
 use crate::out::Out;
 use crate::pcpu::Mode;
-use crate::source::Link;
 use crate::source::Route;
 use crate::timer::Alarm;
 use crate::timer::Ipi;
 use crate::trigger::Signal;
 use crate::trigger::Trigger;
+use crate::vcpu::Residency;
 use crate::vcpu::VcpuIndex;
 
 /// What a guest does to a pin of its virtual IO-APIC.
@@ -89,19 +89,35 @@ impl Machine {
         }
     }
 
-    /// Makes an interrupt wait at its vCPU and tells it. `from` is the CPU whose host code does it; none for a device.
-    pub(crate) fn deliver<H: Host>(&mut self, from: Option<CpuId>, source: SourceIndex, out: &mut Out<'_, H>) {
+    /// Makes an interrupt wait at its vCPU and tells it.
+    pub(crate) fn deliver<H: Host>(&mut self, agent: Agent, source: SourceIndex, out: &mut Out<'_, H>) {
         let entry = &self.sources[source.0 as usize];
         let Some(vcpu) = entry.vcpu.get() else { return };
-        let outcome = entry.route.post(Arrival {
-            entry,
-            events: &mut self.events,
-            vcpu: &mut self.vcpus[vcpu as usize],
-            vendor: self.vendor,
-        });
-        match outcome {
-            Outcome::Merged => self.coalesce(source, out),
-            Outcome::Waits(notice) => self.notify(from, VcpuIndex(vcpu), notice, source, out),
+        match entry.route {
+            // What the hypervisor handles waits nowhere.
+            Route::Uninterruptible | Route::Interruptible => {}
+            Route::Remapped | Route::Posted | Route::Ipi => self.post_vector(agent, source, VcpuIndex(vcpu), out),
+            Route::EventChannel => {
+                match Outcome::of_event(&mut self.events, &self.vcpus[vcpu as usize], entry.channel) {
+                    Outcome::Merged => self.coalesce(source, out),
+                    Outcome::Waits(notice) => self.notify(agent.host(), VcpuIndex(vcpu), notice, out),
+                }
+            }
+        }
+    }
+
+    /// A guest's software wants to send an interrupt to another of its vCPUs: it does so when it runs.
+    pub(crate) fn command<H: Host>(&mut self, source: SourceIndex, out: &mut Out<'_, H>) {
+        let Ok(at) = self.senders.binary_search_by_key(&source, |(source, _)| *source) else { return };
+        let (_, sender) = self.senders[at];
+        if !self.vcpus[sender.index()].commands.push(&mut self.sources, source) {
+            return self.coalesce(source, out);
+        }
+        match self.vcpus[sender.index()].residency {
+            // What wakes its software, a timer of its own, is not counted.
+            Residency::Blocked => self.wake(sender, None, out),
+            Residency::Running => self.settle(self.vcpus[sender.index()].cpu, out),
+            Residency::Runnable => {}
         }
     }
 
@@ -110,7 +126,6 @@ impl Machine {
         from: Option<CpuId>,
         vcpu: VcpuIndex,
         notice: Notice,
-        source: SourceIndex,
         out: &mut Out<'_, H>,
     ) {
         let cpu = self.vcpus[vcpu.index()].cpu;
@@ -118,27 +133,8 @@ impl Machine {
             Notice::None => self.tell_wait(vcpu, out),
             Notice::Wake => self.wake(vcpu, from, out),
             // The CPU is in the host already and looks before it goes back.
-            Notice::EventCheck | Notice::Notification | Notice::Doorbell if from == Some(cpu) => {}
+            Notice::EventCheck if from == Some(cpu) => {}
             Notice::EventCheck => self.send_ipi(cpu, Ipi::EventCheck, out),
-            Notice::Doorbell => self.send_ipi(cpu, Ipi::Doorbell, out),
-            Notice::Notification => {
-                self.cpus[cpu.index()].notified_by = self.culprit(source);
-                match (from, self.special.notification) {
-                    (None, Some(vector)) => {
-                        self.cpus[cpu.index()].lapic.accept(vector);
-                        self.settle(cpu, out);
-                    }
-                    _ => self.send_ipi(cpu, Ipi::Notification, out),
-                }
-            }
-            Notice::WakeUpVector => {
-                self.list_for_wake_up(cpu, vcpu);
-                self.cpus[cpu.index()].notified_by = self.culprit(source);
-                if let Some(vector) = self.special.wake_up {
-                    self.cpus[cpu.index()].lapic.accept(vector);
-                }
-                self.settle(cpu, out);
-            }
         }
     }
 
@@ -147,20 +143,13 @@ impl Machine {
     }
 
     /// The source, if it is a guest's.
-    fn culprit(&self, source: SourceIndex) -> Option<SourceIndex> {
+    pub(crate) fn culprit(&self, source: SourceIndex) -> Option<SourceIndex> {
         let entry = &self.sources[source.0 as usize];
         let guest = match entry.vcpu.get() {
             Some(vcpu) => self.vcpus[vcpu as usize].side == crate::vcpu::VcpuSide::Guest,
             None => false,
         };
         guest.then_some(source)
-    }
-
-    fn list_for_wake_up(&mut self, cpu: CpuId, vcpu: VcpuIndex) {
-        let entry = &mut self.vcpus[vcpu.index()];
-        if !core::mem::replace(&mut entry.is_on_wake_list, true) {
-            entry.next_woken = core::mem::replace(&mut self.cpus[cpu.index()].woken, Link::to(vcpu.0));
-        }
     }
 
     /// The guest masks or unmasks a source: the port of an event, or the pin of a level-triggered source in its virtual
@@ -171,26 +160,20 @@ impl Machine {
         };
         if let (Route::EventChannel, Some(vcpu)) = (entry.route, entry.vcpu.get()) {
             let channel = entry.channel;
-            return self.set_port_mask(VcpuIndex(vcpu), (source, channel), mask, &mut Out::new(now, host));
+            return self.set_port_mask(VcpuIndex(vcpu), channel, mask, &mut Out::new(now, host));
         }
         entry.is_guest_masked = mask == GuestMask::Masked;
         if mask == GuestMask::Unmasked && core::mem::take(&mut entry.is_held) {
-            self.deliver(None, source, &mut Out::new(now, host));
+            self.deliver(Agent::Device, source, &mut Out::new(now, host));
         }
     }
 
-    fn set_port_mask<H: Host>(
-        &mut self,
-        vcpu: VcpuIndex,
-        (source, channel): (SourceIndex, Channel),
-        mask: GuestMask,
-        out: &mut Out<'_, H>,
-    ) {
+    fn set_port_mask<H: Host>(&mut self, vcpu: VcpuIndex, channel: Channel, mask: GuestMask, out: &mut Out<'_, H>) {
         let entry = &self.vcpus[vcpu.index()];
         if let Some(own) = entry.events
             && self.events.set_mask(own, channel, mask) == Sent::Kicks
         {
-            self.notify(None, vcpu, entry.residency.notice_of_event(), source, out);
+            self.notify(None, vcpu, entry.residency.notice_of_event(), out);
         }
     }
 
@@ -202,7 +185,7 @@ impl Machine {
             entry.is_held = true;
             return;
         }
-        self.deliver(Some(cpu), source, out);
+        self.deliver(Agent::Host(cpu), source, out);
     }
 
     /// What a CPU spends from what it does to the first instruction of an interrupt's handler.

@@ -1,9 +1,11 @@
 //! Building a machine from its configuration.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use vector_allocator::AckType;
 use vector_allocator::CpuId;
 use vector_allocator::CpuSet;
 use vector_allocator::Owner;
@@ -12,6 +14,7 @@ use vector_allocator::Vector;
 use vector_allocator::VectorSet;
 
 use crate::ConfigError;
+use crate::DomainConfig;
 use crate::Machine;
 use crate::MachineConfig;
 use crate::Path;
@@ -19,6 +22,13 @@ use crate::SourceConfig;
 use crate::SourceIndex;
 use crate::Span;
 use crate::VcpuRef;
+use crate::apic::Apics;
+use crate::apic::Blocking;
+use crate::apic::Ledger;
+use crate::apic::Need;
+use crate::apic::Surroundings;
+use crate::apic::Tenancy;
+use crate::delivery::irte_of;
 use crate::events::Connection;
 use crate::events::Events;
 use crate::irq::Irq;
@@ -32,6 +42,7 @@ use crate::sched::Scheduler;
 use crate::source::Link;
 use crate::source::Route;
 use crate::source::Source;
+use crate::source::SourceQueue;
 use crate::storm::StormGuard;
 use crate::trigger::Msi;
 use crate::trigger::Pin;
@@ -41,8 +52,6 @@ use crate::vcpu::Residency;
 use crate::vcpu::Vcpu;
 use crate::vcpu::VcpuIndex;
 use crate::vcpu::VcpuSide;
-use crate::virtual_apic::PostedDescriptor;
-use crate::virtual_apic::VirtualApic;
 
 /// Xen's event-check IPI; Linux keeps the same number for its own IPIs.
 const EVENT_CHECK: u8 = 0xfc;
@@ -55,7 +64,6 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
     let (events, connections) = Events::new(config)?;
     let irqs = config.sources.iter().filter(|source| source.vector.is_some()).count();
     let mut machine = Machine {
-        vendor: config.vendor,
         costs: config.costs.clone(),
         cpus: vec![Cpu::new(); config.cpus as usize],
         vcpus,
@@ -67,7 +75,10 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
         scheduler: Scheduler::new(&config.scheduler, config.cpus),
         arbiter: Arbiter::new(config, irqs)?,
         throttled: Vec::new(),
+        senders: Vec::new(),
+        apics: apics(config, &vcpu_of, special(config)?),
     };
+    machine.give_apics();
     let mut irq_of = BTreeMap::new();
     for (index, source) in (0u32..).zip(&config.sources) {
         add_source(&mut machine, config, SourceIndex(index), source, &vcpu_of, &mut irq_of)?;
@@ -100,8 +111,7 @@ fn special(config: &MachineConfig) -> Result<Special, ConfigError> {
         .ok_or(ConfigError::NoVectorFor("the event-check IPI, FC"))?;
     let notification = config.layout.notification().highest();
     let wake_up = notification.and_then(|vector| config.layout.notification().below(vector).highest());
-    let vectored =
-        config.sources.iter().any(|source| matches!(source.path, Path::Remapped { .. } | Path::Posted { .. }));
+    let vectored = config.sources.iter().any(|source| source.path.guest_vector().is_some());
     if vectored && wake_up.is_none() {
         return Err(ConfigError::NoVectorFor("posted-interrupt notification and wake-up"));
     }
@@ -131,11 +141,12 @@ fn vcpus(config: &MachineConfig, vcpu_of: &mut BTreeMap<(u16, u32), VcpuIndex>) 
                 load_left: Span(0),
                 events: None,
                 is_in_upcall: false,
-                apic: VirtualApic::new(),
-                descriptor: PostedDescriptor::new(),
+                apic: None,
+                ledger: Ledger::EMPTY,
+                commands: SourceQueue::EMPTY,
                 vectors: Vec::new(),
-                next_woken: Link::NONE,
-                is_on_wake_list: false,
+                next_logged: Link::NONE,
+                is_logged: false,
             }
         })
         .collect()
@@ -156,11 +167,20 @@ fn add_source(
         Path::EventChannel { handler, .. } => (Route::EventChannel, handler, None),
         Path::Remapped { guest_vector, handler, .. } => (Route::Remapped, handler, Some(guest_vector)),
         Path::Posted { guest_vector, handler, .. } => (Route::Posted, handler, Some(guest_vector)),
+        Path::Ipi { guest_vector, handler, .. } => (Route::Ipi, handler, Some(guest_vector)),
     };
     let mut entry = Source::new(route, handler, vcpu.map_or(Link::NONE, |vcpu| Link::to(vcpu.0)));
     entry.guest_vector = guest_vector;
     if let (Some(vcpu), Some(vector)) = (vcpu, guest_vector) {
         machine.vcpus[vcpu.index()].vectors.push((vector, index));
+        if let Some(slot) = machine.vcpus[vcpu.index()].apic {
+            machine.apics.route(slot, vector, need(config, index, source));
+        }
+    }
+    if let Path::Ipi { from, .. } = source.path
+        && let Some(sender) = vcpu_of.get(&(from.domain.0, from.vcpu))
+    {
+        machine.senders.push((index, *sender));
     }
     machine.sources.push(entry);
     match (source.vector, irq_of.get(&source.id.0)) {
@@ -174,6 +194,41 @@ fn add_source(
             irq_of.insert(source.id.0, irq);
             Ok(())
         }
+    }
+}
+
+/// The local APICs of the domains to whose vCPUs vectors come.
+fn apics(config: &MachineConfig, vcpu_of: &BTreeMap<(u16, u32), VcpuIndex>, special: Special) -> Apics {
+    let takes_vectors: BTreeSet<u16> = config
+        .sources
+        .iter()
+        .filter(|source| source.path.guest_vector().is_some())
+        .filter_map(|source| Some(source.path.handler()?.domain.0))
+        .collect();
+    let tenancy = |domain: &DomainConfig| {
+        let vcpus = (0u32..).take(domain.vcpus.len()).filter_map(|vcpu| vcpu_of.get(&(domain.id.0, vcpu)).copied());
+        Tenancy { engine: domain.engine, vcpus: vcpus.collect() }
+    };
+    let domains = config.domains.iter().filter(|domain| takes_vectors.contains(&domain.id.0));
+    let domains: Vec<Tenancy> = domains.map(tenancy).collect();
+    let around = Surroundings {
+        vendor: config.vendor,
+        cpus: config.cpus,
+        // A layout without these vectors has no vCPU to which they matter.
+        notification: special.notification.unwrap_or(special.event_check),
+        wake_up: special.wake_up.unwrap_or(special.event_check),
+    };
+    Apics::new(&domains, around)
+}
+
+/// What a source's vector needs at its vCPU.
+fn need(config: &MachineConfig, index: SourceIndex, source: &SourceConfig) -> Need {
+    match (source.path, source.kind) {
+        (Path::Posted { .. }, _) => Need::Posting(irte_of(index)),
+        (Path::Ipi { .. }, _) => Need::Edge,
+        (_, SourceKind::Level) => Need::Level,
+        (_, kind) if kind.ack_type(config.ioapic_ack) != AckType::None => Need::EndOfEdge,
+        _ => Need::Edge,
     }
 }
 
@@ -250,6 +305,17 @@ impl Cpu {
 }
 
 impl Machine {
+    /// Tells vCPUs which virtual local APIC is theirs. They sleep in the beginning, as after a run on the CPU they start on.
+    fn give_apics(&mut self) {
+        for (slot, vcpu) in self.apics.slots() {
+            let vcpu = &mut self.vcpus[vcpu.index()];
+            vcpu.apic = Some(slot);
+            self.apics.load(slot, vcpu.cpu);
+            let blocked = self.apics.block(slot, vcpu.cpu);
+            debug_assert_eq!(blocked, Blocking::Done, "nothing has come yet");
+        }
+    }
+
     pub(crate) fn vcpu_indices(&self) -> impl Iterator<Item = VcpuIndex> + use<> {
         (0u32..).take(self.vcpus.len()).map(VcpuIndex)
     }

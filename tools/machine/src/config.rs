@@ -7,6 +7,7 @@ use guest_shim::EoiMode;
 use hypervisor_abi::event::FIFO_CHANNELS;
 use hypervisor_abi::event::FifoPriority;
 use hypervisor_abi::shared_info::TWO_LEVEL_CHANNELS_64;
+use hypervisor_lib::delivery::Engine;
 use vector_allocator::CpuId;
 use vector_allocator::CpuSet;
 use vector_allocator::DestinationModel;
@@ -86,6 +87,8 @@ pub struct DomainConfig {
     pub name: String,
     /// How it is virtualized.
     pub kind: DomainKind,
+    /// How its vCPUs' local APICs are served, if it has any: a paravirtual domain has none.
+    pub engine: Engine,
     /// How it and the hypervisor share what is pending.
     pub event_abi: EventAbi,
     /// When the events end that software sends it. Those of physical interrupts end early.
@@ -207,6 +210,17 @@ pub enum Path {
         /// How long the guest's handler takes, to its EOI.
         handler: Span,
     },
+    /// Another vCPU of the domain sends it, when it runs next after each raise.
+    Ipi {
+        /// Who sends it.
+        from: VcpuRef,
+        /// Who handles it.
+        to: VcpuRef,
+        /// The vector in the guest's own numbering.
+        guest_vector: Vector,
+        /// How long the guest's handler takes, to its EOI.
+        handler: Span,
+    },
     /// The IOMMU posts a guest vector; the host only hears of it when the vCPU is not running.
     Posted {
         /// Who handles it.
@@ -216,4 +230,29 @@ pub enum Path {
         /// How long the guest's handler takes, to its EOI.
         handler: Span,
     },
+}
+
+impl Path {
+    /// Which vCPU handles it; none if the hypervisor does.
+    #[must_use]
+    pub const fn handler(&self) -> Option<VcpuRef> {
+        match self {
+            Self::Hypervisor { .. } => None,
+            Self::EventChannel { to, .. }
+            | Self::Remapped { to, .. }
+            | Self::Posted { to, .. }
+            | Self::Ipi { to, .. } => Some(*to),
+        }
+    }
+
+    /// The vector by which it comes to its vCPU's local APIC; none if it does not.
+    #[must_use]
+    pub const fn guest_vector(&self) -> Option<Vector> {
+        match self {
+            Self::Hypervisor { .. } | Self::EventChannel { .. } => None,
+            Self::Remapped { guest_vector, .. }
+            | Self::Posted { guest_vector, .. }
+            | Self::Ipi { guest_vector, .. } => Some(*guest_vector),
+        }
+    }
 }

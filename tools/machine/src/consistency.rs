@@ -4,6 +4,10 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use hypervisor_abi::pid_pointer::MAX_PID_POINTERS;
+use hypervisor_lib::delivery::Engine;
+use hypervisor_lib::delivery::MAX_APIC_ID;
+use hypervisor_lib::delivery::avic::MAX_X2AVIC_EXTENDED;
 use vector_allocator::AdoptError;
 use vector_allocator::CpuId;
 use vector_allocator::DomainId;
@@ -23,6 +27,7 @@ use crate::Path;
 use crate::Scheduler;
 use crate::SourceConfig;
 use crate::VcpuRef;
+use crate::Vendor;
 
 /// The largest machine that is modelled: Xen's `NR_CPUS` limit is 16383, x2APIC clusters make 4096 plenty.
 pub const MAX_CPUS: u32 = 4096;
@@ -159,6 +164,26 @@ pub enum ConfigError {
         /// How many there can be.
         limit: u32,
     },
+    /// The engine is another maker's than the processors.
+    #[error("{domain} cannot be served by {engine}: the machine's processors are another maker's")]
+    EngineVendor {
+        /// The domain.
+        domain: DomainId,
+        /// Its engine.
+        engine: Engine,
+    },
+    /// The domain has more vCPUs than its engine reaches.
+    #[error("{domain} has {vcpus} vCPUs, and {engine} reaches {limit}")]
+    EngineReach {
+        /// The domain.
+        domain: DomainId,
+        /// Its engine.
+        engine: Engine,
+        /// How many vCPUs it has.
+        vcpus: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// More software events than one backend has ports for.
     #[error("{0} software events: the backend that sends them has at most {limit} ports", limit = EventAbi::Fifo.ports())]
     SoftwareEvents(u32),
@@ -203,6 +228,15 @@ pub enum PathFault {
     /// Guest vectors need hardware virtualization.
     #[error("a remapped or posted path leads into a paravirtual domain, which has no guest vectors")]
     PvHasNoVectors,
+    /// An engine without posted interrupts has nothing an IOMMU could post to.
+    #[error("nothing can be posted to its domain's engine: it can only be remapped")]
+    NotPosted,
+    /// A vCPU's interrupt has no vector of the host's.
+    #[error("an interrupt that a vCPU sends is an edge without a host vector")]
+    IpiVector,
+    /// The sender is not there, or a vCPU of another domain.
+    #[error("its sender is no vCPU of the domain that handles it")]
+    IpiSender,
     /// The 2-level ABI has no priorities.
     #[error("its domain uses 2-level event channels, which have no priorities")]
     NoPriorities,
@@ -212,17 +246,6 @@ pub enum PathFault {
     /// Notification vectors are the machine's own.
     #[error("notification vectors are the machine's own, no source holds one")]
     Notification,
-}
-
-impl Path {
-    /// Which vCPU handles it; none if the hypervisor does.
-    #[must_use]
-    pub const fn handler(&self) -> Option<VcpuRef> {
-        match self {
-            Self::Hypervisor { .. } => None,
-            Self::EventChannel { to, .. } | Self::Remapped { to, .. } | Self::Posted { to, .. } => Some(*to),
-        }
-    }
 }
 
 /// Checks everything; the first fault found is the answer.
@@ -305,9 +328,20 @@ fn check_source(config: &MachineConfig, source: &SourceConfig) -> Result<(), Con
     if source.kind == SourceKind::Notification {
         return fault(PathFault::Notification);
     }
-    let software = source.kind == SourceKind::EdgeMaskable && matches!(source.path, Path::EventChannel { .. });
+    let is_sent = matches!(source.path, Path::Ipi { .. });
+    let software =
+        source.kind == SourceKind::EdgeMaskable && (is_sent || matches!(source.path, Path::EventChannel { .. }));
     if source.vector.is_none() && !posted && !software {
         return fault(PathFault::NoVector);
+    }
+    if is_sent && (source.vector.is_some() || !software) {
+        return fault(PathFault::IpiVector);
+    }
+    if let Path::Ipi { from, to, .. } = source.path {
+        let sender = config.domains.iter().find(|domain| domain.id == from.domain);
+        if from.domain != to.domain || sender.is_none_or(|domain| from.vcpu as usize >= domain.vcpus.len()) {
+            return fault(PathFault::IpiSender);
+        }
     }
     check_handler(config, source)?;
     if let Some(vector) = source.vector
@@ -327,7 +361,13 @@ fn check_handler(config: &MachineConfig, source: &SourceConfig) -> Result<(), Co
             let Some(domain) = domain.filter(|domain| (to.vcpu as usize) < domain.vcpus.len()) else {
                 return Err(ConfigError::NoSuchVcpu { source_id, domain: to.domain, vcpu: to.vcpu });
             };
-            let vectored = matches!(source.path, Path::Remapped { .. } | Path::Posted { .. });
+            let vectored = source.path.guest_vector().is_some();
+            if vectored {
+                check_engine(config, domain)?;
+            }
+            if let (Path::Posted { .. }, Engine::Software | Engine::Apicv) = (source.path, domain.engine) {
+                return Err(ConfigError::Path { source_id, reason: PathFault::NotPosted });
+            }
             if vectored && domain.kind == DomainKind::Pv {
                 return Err(ConfigError::Path { source_id, reason: PathFault::PvHasNoVectors });
             }
@@ -342,6 +382,24 @@ fn check_handler(config: &MachineConfig, source: &SourceConfig) -> Result<(), Co
     };
     if handler != source.owner {
         return Err(ConfigError::SourceOwner { source_id, owner: source.owner, handler });
+    }
+    Ok(())
+}
+
+/// An engine is one maker's, and its tables reach so many vCPUs.
+fn check_engine(config: &MachineConfig, domain: &DomainConfig) -> Result<(), ConfigError> {
+    let (vendor, limit) = match domain.engine {
+        Engine::Software => (config.vendor, MAX_APIC_ID.0 as usize + 1),
+        Engine::Apicv | Engine::Posted => (Vendor::Intel, MAX_APIC_ID.0 as usize + 1),
+        Engine::IpiVirtualization => (Vendor::Intel, MAX_PID_POINTERS),
+        Engine::Avic(_) => (Vendor::Amd, MAX_X2AVIC_EXTENDED),
+    };
+    if vendor != config.vendor {
+        return Err(ConfigError::EngineVendor { domain: domain.id, engine: domain.engine });
+    }
+    if domain.vcpus.len() > limit {
+        let (domain, engine, vcpus) = (domain.id, domain.engine, domain.vcpus.len());
+        return Err(ConfigError::EngineReach { domain, engine, vcpus, limit });
     }
     Ok(())
 }
@@ -368,12 +426,7 @@ fn check_guest_vectors(config: &MachineConfig) -> Result<(), ConfigError> {
     let mut used: Vec<(VcpuRef, Vector, SourceId)> = config
         .sources
         .iter()
-        .filter_map(|source| match source.path {
-            Path::Remapped { to, guest_vector, .. } | Path::Posted { to, guest_vector, .. } => {
-                Some((to, guest_vector, source.id))
-            }
-            Path::Hypervisor { .. } | Path::EventChannel { .. } => None,
-        })
+        .filter_map(|source| Some((source.path.handler()?, source.path.guest_vector()?, source.id)))
         .collect();
     used.sort_by_key(|(to, vector, _)| (to.domain, to.vcpu, vector.number()));
     for pair in used.windows(2) {

@@ -44,8 +44,12 @@ costs! {
     /// The hypercall that tells the host of a guest's EOI (`PHYSDEVOP_eoi`), or has it look for an event that came to a
     /// masked port (`EVTCHNOP_unmask`).
     EoiHypercall "eoi_hypercall" 512 "a Xen hypercall, 1228 cycles at 2.4 GHz (Dall et al., ISCA 2016)";
-    /// An exit for the EOI of a vector in the EOI-exit bitmap, to the host's own EOI.
+    /// An exit for the EOI of a vector, where the engine or the host has to see it, to the host's own EOI.
     EoiExit "eoi_exit" 722 "an emulated APIC access on Xen, 1734 cycles at 2.4 GHz (Dall et al., ISCA 2016)";
+    /// An exit for a command to another vCPU, to the host's sending of it: an emulated write of ICR.
+    IcrExit "icr_exit" 722 "an emulated APIC access on Xen, 1734 cycles at 2.4 GHz (Dall et al., ISCA 2016)";
+    /// A command to another vCPU that the processor sends by itself: no exit.
+    IpiVirtualization "ipi_virtualization" 150 "estimate: microcode, a table look-up and two locked operations";
     /// Posted-interrupt processing by the processor in guest mode: no exit.
     PostedProcessing "posted_processing" 100 "estimate: microcode, one locked exchange and the merge of 256 bits";
     /// The host's handler of a notification that came while the CPU was not in guest mode.

@@ -13,6 +13,7 @@ use crate::Machine;
 use crate::RetentionEnd;
 use crate::SourceIndex;
 use crate::Span;
+use crate::delivery::Agent;
 use crate::irq::MaskReason;
 use crate::irq::Service;
 use crate::irq::Side;
@@ -66,7 +67,7 @@ impl Machine {
         let own = match route {
             Route::Interruptible => Some(Gate::Open),
             Route::Uninterruptible => Some(Gate::Closed),
-            Route::EventChannel | Route::Remapped | Route::Posted => None,
+            Route::EventChannel | Route::Remapped | Route::Posted | Route::Ipi => None,
         };
         if let Some(gate) = own {
             out.observe(Fact::Dispatched { source, cpu, vector, entry: overhead });
@@ -144,8 +145,9 @@ impl Machine {
         match work {
             Work::GuestBound { irq } => self.finish_guest_bound(cpu, irq, out),
             Work::Internal { irq } => self.finish_internal(cpu, irq, out),
-            Work::Acknowledge | Work::Processing => {}
-            Work::Window => {}
+            Work::Acknowledge | Work::Processing | Work::Sending | Work::Window => {}
+            Work::Emulate => self.finish_write(cpu, out),
+            Work::Command { source, cause } => self.finish_command(cpu, (source, cause), out),
             Work::WakeUp => self.wake_listed(cpu, out),
             Work::Assist { source } => self.inject(cpu, source, out),
             Work::GuestEoi { source } => self.guest_eoi(cpu, source, out),
@@ -190,13 +192,13 @@ impl Machine {
                         self.coalesce(source, out);
                     }
                 }
-                _ => self.deliver(Some(cpu), source, out),
+                _ => self.deliver(Agent::Host(cpu), source, out),
             }
         }
     }
 
     /// A domain's EOI reaches the host, which passes it on whatever the guest's own mask says.
-    fn guest_eoi<H: Host>(&mut self, cpu: CpuId, source: SourceIndex, out: &mut Out<'_, H>) {
+    pub(crate) fn guest_eoi<H: Host>(&mut self, cpu: CpuId, source: SourceIndex, out: &mut Out<'_, H>) {
         let entry = &mut self.sources[source.0 as usize];
         if let (Route::EventChannel, Some(vcpu)) = (entry.route, entry.vcpu.get())
             && let Some(own) = self.vcpus[vcpu as usize].events

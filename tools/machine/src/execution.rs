@@ -100,8 +100,14 @@ impl Machine {
     /// The processor leaves guest mode, and the host hears why.
     pub(crate) fn exit<H: Host>(&mut self, cpu: CpuId, cause: ExitCause, out: &mut Out<'_, H>) {
         self.pause(cpu, out.now);
-        self.cpus[cpu.index()].mode = Mode::Host;
-        out.observe(Fact::Exit { cpu, cause });
+        let entry = &mut self.cpus[cpu.index()];
+        entry.mode = Mode::Host;
+        let Some(current) = entry.current else { return };
+        let vcpu = &self.vcpus[current.index()];
+        if let Some(slot) = vcpu.apic {
+            self.apics.exited(slot);
+        }
+        out.observe(Fact::Exit { vcpu: vcpu.name, cpu, cause });
     }
 
     /// Stops the clock of what the CPU does and takes off what has been done of it.
@@ -112,6 +118,9 @@ impl Machine {
         };
         entry.generation = entry.generation.wrapping_add(1);
         let done = now - since;
+        if entry.frames.last().is_some_and(|frame| !frame.work.is_guests()) {
+            entry.host_time = entry.host_time.plus(done);
+        }
         let left = match (entry.frames.last_mut(), entry.current) {
             (Some(frame), _) => &mut frame.left,
             (None, Some(vcpu)) => self.vcpus[vcpu.index()].clock(),

@@ -1,6 +1,5 @@
 //! Guest mode: boundaries, handlers, loads, and the ways out.
 
-use vector_allocator::AckType;
 use vector_allocator::CpuId;
 use vector_allocator::VectorSet;
 
@@ -9,14 +8,15 @@ use crate::DomainKind;
 use crate::ExitCause;
 use crate::Fact;
 use crate::Host;
+use crate::InterruptFlag;
 use crate::Machine;
 use crate::SourceIndex;
 use crate::Span;
 use crate::Time;
 use crate::VcpuLoad;
-use crate::boundary::Boundary;
-use crate::boundary::Event;
-use crate::boundary::InterruptFlag;
+use crate::apic::Event;
+use crate::apic::Request;
+use crate::delivery::Agent;
 use crate::events::Ending;
 use crate::events::EventVcpu;
 use crate::events::Sent;
@@ -38,16 +38,16 @@ impl Vcpu {
     pub(crate) const fn clock(&mut self) -> &mut Span {
         match self.activity {
             Activity::Load => &mut self.load_left,
-            Activity::Entry(_) | Activity::Handler(_) => &mut self.left,
+            Activity::Entry(_) | Activity::Handler(_) | Activity::Return => &mut self.left,
         }
     }
 
     /// Guests' handlers run behind interrupt gates, as Linux's do.
-    const fn interrupt_flag(&self) -> InterruptFlag {
+    pub(crate) const fn interrupt_flag(&self) -> InterruptFlag {
         match self.activity {
             Activity::Load if self.is_in_upcall => InterruptFlag::Clear,
             Activity::Load => InterruptFlag::Set,
-            Activity::Entry(_) | Activity::Handler(_) => InterruptFlag::Clear,
+            Activity::Entry(_) | Activity::Handler(_) | Activity::Return => InterruptFlag::Clear,
         }
     }
 }
@@ -59,38 +59,32 @@ impl Machine {
             return;
         };
         self.cpus[cpu.index()].mode = Mode::Guest;
-        let vcpu = &mut self.vcpus[current.index()];
+        let vcpu = &self.vcpus[current.index()];
         if vcpu.kind == DomainKind::Pv {
             return;
         }
-        let posted = vcpu.descriptor.take();
-        let twice = vcpu.apic.merge(&posted);
-        vcpu.apic.enter();
-        // The entry is charged to what the guest does next; an idle load that is charged nothing blocks at once.
-        if vcpu.activity != Activity::Load || vcpu.load_left.0 > 0 {
-            let clock = vcpu.clock();
-            *clock = clock.plus(self.costs.get(Cost::VmEntry));
+        if let Some(slot) = vcpu.apic {
+            self.apics.enter(slot, vcpu.interrupt_flag(), out.now);
+            self.take_vectors(current, &VectorSet::EMPTY, out);
         }
-        self.merged(current, &twice, out);
+        // The entry is charged to what the guest does next; an idle load that is charged nothing blocks at once.
+        let vcpu = &mut self.vcpus[current.index()];
+        if vcpu.activity != Activity::Load || vcpu.load_left.0 > 0 {
+            let cost = self.costs.get(Cost::VmEntry);
+            let clock = vcpu.clock();
+            *clock = clock.plus(cost);
+            let host_time = &mut self.cpus[cpu.index()].host_time;
+            *host_time = host_time.plus(cost);
+        }
     }
 
     /// AVIC's doorbell in guest mode: the backing page is looked at. In host mode the next entry does it.
     pub(crate) fn ring_doorbell(&mut self, cpu: CpuId) {
         let entry = &self.cpus[cpu.index()];
-        if let (Mode::Guest, Some(current)) = (entry.mode, entry.current) {
-            self.vcpus[current.index()].apic.evaluate();
-        }
-    }
-
-    /// Vectors that were posted while they waited already.
-    fn merged<H: Host>(&mut self, vcpu: VcpuIndex, twice: &VectorSet, out: &mut Out<'_, H>) {
-        if twice.is_empty() {
-            return;
-        }
-        for vector in twice.iter() {
-            if let Some(source) = self.vcpus[vcpu.index()].source_of(vector) {
-                self.coalesce(source, out);
-            }
+        if let (Mode::Guest, Some(current)) = (entry.mode, entry.current)
+            && let Some(slot) = self.vcpus[current.index()].apic
+        {
+            self.apics.hear_doorbell(slot);
         }
     }
 
@@ -101,33 +95,31 @@ impl Machine {
             entry.mode = Mode::Host;
             return Next::Look;
         };
-        let vcpu = &mut self.vcpus[current.index()];
-        let event = match vcpu.kind {
-            DomainKind::Hvm => Boundary {
-                vendor: self.vendor,
-                interrupt_flag: vcpu.interrupt_flag(),
-                notification: self.special.notification,
-                lapic: &mut entry.lapic,
-                apic: &mut vcpu.apic,
-                descriptor: &mut vcpu.descriptor,
-            }
-            .pass(),
-            DomainKind::Pv => match entry.lapic.acknowledge() {
-                Acknowledged::Vector(vector) => Event::Exited(vector),
+        let vcpu = &self.vcpus[current.index()];
+        let event = match vcpu.apic {
+            Some(slot) => self.apics.boundary(slot, vcpu.interrupt_flag(), &mut entry.lapic),
+            None => match entry.lapic.acknowledge() {
+                Acknowledged::Vector(vector) => Event::Interrupted(vector),
                 Acknowledged::Spurious => Event::Nothing,
             },
         };
         match event {
             Event::Nothing => return self.go_on(cpu, current, out),
-            Event::Exited(vector) => self.dispatch(cpu, vector, out),
-            Event::Processed { twice } => {
-                self.merged(current, &twice, out);
+            Event::Interrupted(vector) => self.dispatch(cpu, vector, out),
+            Event::Window => {
+                self.exit(cpu, ExitCause::InterruptWindow, out);
+                self.push(cpu, Work::Window, self.costs.get(Cost::WindowExit), Gate::Open, None, out);
+            }
+            Event::Processed => {
+                let level = vcpu.apic.map_or(VectorSet::EMPTY, |slot| *self.apics.level(slot));
+                self.take_vectors(current, &level, out);
                 let culprit = self.cpus[cpu.index()].notified_by;
                 let cost = self.costs.get(Cost::PostedProcessing);
                 self.push(cpu, Work::Processing, cost, Gate::Closed, culprit, out);
             }
             Event::Delivered(vector) => {
                 self.pause(cpu, out.now);
+                self.vcpus[current.index()].ledger.deliver(vector);
                 if let Some(source) = self.vcpus[current.index()].source_of(vector) {
                     self.begin_entry(current, source, Cost::IdtDelivery);
                 }
@@ -146,13 +138,22 @@ impl Machine {
     /// No interrupt is taken at this boundary: the guest goes on, takes an event, or has nothing left to do.
     fn go_on<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, out: &mut Out<'_, H>) -> Next {
         let vcpu = &mut self.vcpus[current.index()];
+        if vcpu.activity == Activity::Load
+            && !vcpu.has_events(&self.events)
+            && let Some(source) = vcpu.commands.pop(&mut self.sources)
+        {
+            self.pause(cpu, out.now);
+            self.send_command(cpu, current, source, out);
+            return Next::Look;
+        }
+        let vcpu = &mut self.vcpus[current.index()];
         if self.cpus[cpu.index()].clock != Clock::Stopped || vcpu.activity != Activity::Load {
             return Next::Run;
         }
         if let (Some(own), true) = (vcpu.events, vcpu.has_events(&self.events)) {
             return self.go_on_in_upcall(current, own, out.now);
         }
-        if vcpu.load == VcpuLoad::Busy || vcpu.load_left.0 > 0 {
+        if vcpu.has_load() {
             return Next::Run;
         }
         self.exit(cpu, ExitCause::Halt, out);
@@ -200,17 +201,24 @@ impl Machine {
                 out.observe(Fact::HandlerEntered { source, vcpu: vcpu.name, cpu });
             }
             Activity::Handler(source) => self.handled(cpu, current, source, out),
+            Activity::Return => vcpu.activity = Activity::Load,
         }
     }
 
     /// The guest's handler returns, and ends its interrupt.
     fn handled<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, source: SourceIndex, out: &mut Out<'_, H>) {
-        self.complete(source, out);
         let vcpu = &mut self.vcpus[current.index()];
         vcpu.activity = Activity::Load;
         match (self.sources[source.0 as usize].route, vcpu.events) {
-            (Route::EventChannel, Some(own)) => self.end_event(cpu, own, source, out),
-            _ => self.end_vector(cpu, current, source, out),
+            (Route::EventChannel, Some(own)) => {
+                self.complete(source, out);
+                self.end_event(cpu, own, source, out);
+            }
+            _ => {
+                // Its EOI is part of the handler.
+                self.end_vector(cpu, current, out);
+                self.complete(source, out);
+            }
         }
     }
 
@@ -228,19 +236,76 @@ impl Machine {
         self.push(cpu, work, self.costs.get(Cost::EoiHypercall), Gate::Open, None, out);
     }
 
-    fn end_vector<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, source: SourceIndex, out: &mut Out<'_, H>) {
-        let entry = &self.sources[source.0 as usize];
-        let is_owed = entry.irq.get().is_some_and(|irq| self.irqs[irq as usize].ack != AckType::None);
+    /// The EOI of a vector: the processor does it, or the guest is left for it.
+    fn end_vector<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, out: &mut Out<'_, H>) {
         let vcpu = &mut self.vcpus[current.index()];
-        vcpu.apic.eoi();
-        let has_events = vcpu.has_events(&self.events);
-        if is_owed {
-            self.exit(cpu, ExitCause::Eoi, out);
-            self.push(cpu, Work::GuestEoi { source }, self.costs.get(Cost::EoiExit), Gate::Open, None, out);
-        } else if has_events {
+        let cause = vcpu.apic.and_then(|slot| self.apics.end(slot));
+        if let Some(cause) = cause {
+            // The handler's IRET is still to come.
+            (vcpu.activity, vcpu.left) = (Activity::Return, Span(0));
+            self.exit(cpu, cause, out);
+            self.push(cpu, Work::Emulate, self.costs.get(Cost::EoiExit), Gate::Open, None, out);
+        } else if vcpu.has_events(&self.events) {
             self.exit(cpu, ExitCause::InterruptWindow, out);
             self.push(cpu, Work::Window, self.costs.get(Cost::WindowExit), Gate::Open, None, out);
         }
+    }
+
+    /// The host does what the guest's write has left to it, and hears which interrupts have ended.
+    pub(crate) fn finish_write<H: Host>(&mut self, cpu: CpuId, out: &mut Out<'_, H>) {
+        let Some(current) = self.cpus[cpu.index()].current else { return };
+        let Some(slot) = self.vcpus[current.index()].apic else { return };
+        self.apics.finish(slot, out.now);
+        while let Some(request) = self.apics.request() {
+            if let Request::Ended(vector) = request
+                && let Some(source) = self.vcpus[current.index()].source_of(vector)
+            {
+                self.guest_eoi(cpu, source, out);
+            }
+        }
+    }
+
+    /// The guest sends an interrupt to another of its vCPUs.
+    fn send_command<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, source: SourceIndex, out: &mut Out<'_, H>) {
+        let entry = &self.sources[source.0 as usize];
+        let target = entry.vcpu.get().and_then(|vcpu| self.vcpus[vcpu as usize].apic);
+        let (Some(vector), Some(slot), Some(to)) = (entry.guest_vector, self.vcpus[current.index()].apic, target)
+        else {
+            return;
+        };
+        let cause = self.apics.send(slot, to, vector);
+        if cause.is_none_or(|cause| cause == ExitCause::IncompleteIpi) {
+            // The processor has set the bit, and told whom it could.
+            self.expect_vector(source, out);
+            self.carry_out(Agent::Processor(cpu), source, out);
+        }
+        match cause {
+            None => {
+                let cost = self.costs.get(Cost::IpiVirtualization);
+                self.push(cpu, Work::Sending, cost, Gate::Closed, self.culprit(source), out);
+            }
+            Some(cause) => {
+                self.exit(cpu, cause, out);
+                let work = Work::Command { source, cause };
+                self.push(cpu, work, self.costs.get(Cost::IcrExit), Gate::Open, None, out);
+            }
+        }
+    }
+
+    /// The host sends what the processor has left to it.
+    pub(crate) fn finish_command<H: Host>(
+        &mut self,
+        cpu: CpuId,
+        (source, cause): (SourceIndex, ExitCause),
+        out: &mut Out<'_, H>,
+    ) {
+        let Some(current) = self.cpus[cpu.index()].current else { return };
+        let Some(slot) = self.vcpus[current.index()].apic else { return };
+        if cause != ExitCause::IncompleteIpi {
+            self.expect_vector(source, out);
+        }
+        self.apics.finish(slot, out.now);
+        self.carry_out(Agent::Host(cpu), source, out);
     }
 
     /// A guest's timer goes off, and it ends the events it has put off until now. What its timer costs is not counted.
@@ -250,7 +315,7 @@ impl Machine {
         if let Some(own) = entry.events
             && self.events.end_delayed(own, out.now) == Sent::Kicks
         {
-            self.notify(None, VcpuIndex(vcpu), entry.residency.notice_of_event(), source, out);
+            self.notify(None, VcpuIndex(vcpu), entry.residency.notice_of_event(), out);
         }
     }
 }

@@ -136,6 +136,8 @@ pub enum Fact {
     },
     /// A running vCPU lost the CPU to the host for a moment.
     Exit {
+        /// Which.
+        vcpu: VcpuRef,
         /// Where.
         cpu: CpuId,
         /// Why.
@@ -200,4 +202,12 @@ pub enum ExitCause {
     Kick,
     /// Its time was over.
     Preempted,
+    /// The guest touched a register of its local APIC, and the hypervisor emulates that (SDM exit reason 32 or 44).
+    ApicAccess,
+    /// The guest wrote a register of its local APIC, and what follows is the hypervisor's (SDM exit reason 56).
+    ApicWrite,
+    /// A command's target does not run (AVIC, exit 401h).
+    IncompleteIpi,
+    /// The end of a level-triggered interrupt, or another access that AVIC leaves to the hypervisor (exit 402h).
+    NoAcceleration,
 }

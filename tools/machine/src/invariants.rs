@@ -106,14 +106,29 @@ impl Machine {
             }
         }
         for (index, vcpu) in self.vcpus.iter().enumerate() {
+            let agrees = vcpu.apic.is_none_or(|slot| self.apics.agrees(slot, &vcpu.ledger));
+            hold(agrees, "its engine does not hold what has come: vCPU", index)?;
             let expected = u32::from(vcpu.residency != Residency::Blocked);
             hold(places[index] == expected, "in no place or in two: vCPU", index)?;
             if vcpu.residency == Residency::Blocked {
-                let waits = vcpu.has_interrupts(&self.events) && !vcpu.is_on_wake_list;
+                let is_woken = vcpu.is_logged
+                    || vcpu.apic.is_some_and(|slot| self.apics.is_notified(slot))
+                    || self.is_being_told(index);
+                let waits = vcpu.has_interrupts(&self.events) && !is_woken;
                 hold(!waits, "blocked although an interrupt waits: vCPU", index)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether a CPU is in the host to wake a vCPU for which its guest has sent something.
+    fn is_being_told(&self, vcpu: usize) -> bool {
+        self.cpus.iter().flat_map(|cpu| &cpu.frames).any(|frame| match frame.work {
+            Work::Command { source, .. } => {
+                self.sources[source.0 as usize].vcpu.get().is_some_and(|target| target as usize == vcpu)
+            }
+            _ => false,
+        })
     }
 
     fn check_irqs(&self) -> Result<(), Broken> {
@@ -135,7 +150,8 @@ impl Machine {
     fn check_sources(&self) -> Result<(), Broken> {
         let queued = self.sources.iter().filter(|source| source.is_queued).count();
         let assists: usize = self.cpus.iter().map(|cpu| cpu.assists.count(&self.sources)).sum();
-        hold(queued == assists, "queues and sources disagree", queued)?;
+        let commands: usize = self.vcpus.iter().map(|vcpu| vcpu.commands.count(&self.sources)).sum();
+        hold(queued == assists + commands, "queues and sources disagree", queued)?;
         for (index, source) in self.sources.iter().enumerate() {
             let vcpu = source.vcpu.get().map(|vcpu| &self.vcpus[vcpu as usize]);
             let Some((vcpu, own)) = vcpu.and_then(|vcpu| Some((vcpu, vcpu.events?))) else { continue };

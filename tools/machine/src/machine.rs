@@ -11,9 +11,11 @@ use crate::Fact;
 use crate::Host;
 use crate::MachineConfig;
 use crate::SourceIndex;
+use crate::Span;
 use crate::Time;
 use crate::Timer;
-use crate::Vendor;
+use crate::apic::Apics;
+use crate::delivery::Agent;
 use crate::events::EventDomain;
 use crate::events::Events;
 use crate::irq::Irq;
@@ -22,25 +24,29 @@ use crate::pcpu::Cpu;
 use crate::relocate::Arbiter;
 use crate::sched::Scheduler;
 use crate::source::Link;
+use crate::source::Route;
 use crate::source::Source;
 use crate::timer::Alarm;
 use crate::timer::Ipi;
 use crate::trigger::Signal;
 use crate::trigger::Trigger;
 use crate::vcpu::Vcpu;
+use crate::vcpu::VcpuIndex;
 
 /// The machine. It moves only when it is called, and reaches out only through [`Host`].
 ///
 /// Sources and timers that it does not know are ignored.
 #[derive(Debug)]
 pub struct Machine {
-    pub(crate) vendor: Vendor,
     pub(crate) costs: Costs,
     pub(crate) cpus: Vec<Cpu>,
     pub(crate) vcpus: Vec<Vcpu>,
     pub(crate) sources: Vec<Source>,
     pub(crate) irqs: Vec<Irq>,
     pub(crate) events: Events,
+    pub(crate) apics: Apics,
+    /// Who sends each inter-processor interrupt, by source.
+    pub(crate) senders: Vec<(SourceIndex, VcpuIndex)>,
     /// The interrupt behind each vector of each CPU, 256 to a CPU (Xen: `vector_irq`).
     pub(crate) slots: Vec<Link>,
     pub(crate) special: Special,
@@ -85,7 +91,10 @@ impl Machine {
         let out = &mut Out::new(now, host);
         out.observe(Fact::Raised { source });
         let Some(irq) = entry.irq.get() else {
-            return self.deliver(None, source, out);
+            return match entry.route {
+                Route::Ipi => self.command(source, out),
+                _ => self.deliver(Agent::Device, source, out),
+            };
         };
         let signal = match &mut self.irqs[irq as usize].trigger {
             Trigger::Edge(msi) => msi.fire(),
@@ -114,7 +123,7 @@ impl Machine {
             Alarm::Unthrottle => self.unthrottle(out),
             Alarm::Slice { cpu, generation } => self.slice_over(CpuId(cpu), generation, out),
             Alarm::DelayedEoi { source } => self.end_delayed(SourceIndex(source), out),
-            Alarm::LoadWake { vcpu } => self.load_wakes(crate::vcpu::VcpuIndex(vcpu), out),
+            Alarm::LoadWake { vcpu } => self.load_wakes(VcpuIndex(vcpu), out),
         }
     }
 
@@ -129,6 +138,13 @@ impl Machine {
     pub fn placement(&self, source: SourceIndex) -> Option<(CpuId, Vector)> {
         let irq = &self.irqs[self.sources.get(source.0 as usize)?.irq.get()? as usize];
         Some((irq.cpu, irq.vector))
+    }
+
+    /// For how long CPUs have worked for the hypervisor instead of a guest, in all: what it does itself, and the ways out of
+    /// guests and back into them. What has begun and has not ended is not in it.
+    #[must_use]
+    pub fn host_time(&self) -> Span {
+        Span(self.cpus.iter().fold(0, |all, cpu| all.saturating_add(cpu.host_time.0)))
     }
 
     /// What each domain's events came to so far; domains without event channels are not there.
@@ -157,6 +173,7 @@ impl Machine {
         let vector = match ipi {
             Ipi::EventCheck => Some(self.special.event_check),
             Ipi::Notification => self.special.notification,
+            Ipi::WakeUp => self.special.wake_up,
             Ipi::Doorbell => None,
         };
         match vector {

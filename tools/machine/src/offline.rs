@@ -11,8 +11,10 @@ use crate::Host;
 use crate::Machine;
 use crate::RetentionEnd;
 use crate::Time;
+use crate::apic::Request;
 use crate::irq::MaskReason;
 use crate::out::Out;
+use crate::pcpu::Mode;
 use crate::pcpu::Work;
 use crate::source::Link;
 use crate::vcpu::Residency;
@@ -77,7 +79,14 @@ impl Machine {
     /// Every vCPU that runs, waits or sleeps on a CPU that goes finds another; one that may run nowhere else any more may
     /// run anywhere.
     fn hand_over_vcpus<H: Host>(&mut self, cpu: CpuId, heir: CpuId, out: &mut Out<'_, H>) {
+        let was_in_guest = self.cpus[cpu.index()].mode == Mode::Guest;
         let current = self.leave(cpu, out);
+        if let Some(slot) = current.and_then(|vcpu| self.vcpus[vcpu.index()].apic) {
+            if was_in_guest {
+                self.apics.exited(slot);
+            }
+            self.apics.preempt(slot);
+        }
         let waiting: Vec<VcpuIndex> =
             self.scheduler.waiting().filter(|vcpu| self.vcpus[vcpu.index()].behind == cpu).collect();
         for vcpu in &waiting {
@@ -102,6 +111,12 @@ impl Machine {
             self.wake(vcpu, None, out);
         }
         self.wake_listed(cpu, out);
+        self.apics.relocate(cpu, heir);
+        while let Some(request) = self.apics.request() {
+            if let Request::Wake(slot) = request {
+                self.wake(self.apics.vcpu(slot), None, out);
+            }
+        }
     }
 
     /// Interrupts that came to a CPU that went go where the arbiter says; what waited there is sent again.

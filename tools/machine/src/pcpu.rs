@@ -14,6 +14,7 @@ use vector_allocator::Vector;
 use vector_allocator::VectorSet;
 
 use crate::BlockCause;
+use crate::ExitCause;
 use crate::SourceIndex;
 use crate::Span;
 use crate::Time;
@@ -37,8 +38,10 @@ pub(crate) struct Cpu {
     pub(crate) pending_eoi: Vec<u32>,
     /// Remapped interrupts whose softirq has not run (Xen: `dpci_list`).
     pub(crate) assists: SourceQueue,
-    /// Blocked vCPUs that were posted something.
-    pub(crate) woken: Link,
+    /// vCPUs that AMD's IOMMU has logged.
+    pub(crate) logged: Link,
+    /// For how long it has worked for the hypervisor.
+    pub(crate) host_time: Span,
     /// The scheduler shall look again.
     pub(crate) must_reschedule: bool,
     /// Since when the current vCPU has the CPU.
@@ -109,12 +112,25 @@ pub(crate) enum Work {
     Assist { source: SourceIndex },
     /// A domain's EOI.
     GuestEoi { source: SourceIndex },
+    /// What a guest's EOI leaves to the hypervisor.
+    Emulate,
+    /// The processor sends a guest's interrupt to another vCPU: no exit.
+    Sending,
+    /// The host does so, after an exit for this.
+    Command { source: SourceIndex, cause: ExitCause },
     /// A vCPU blocks.
     Block,
     /// A vCPU can take an event at last.
     Window,
     /// The switch to a vCPU.
     Switch { to: VcpuIndex },
+}
+
+impl Work {
+    /// Whether the processor does it by itself, in guest mode.
+    pub(crate) const fn is_guests(self) -> bool {
+        matches!(self, Self::Processing | Self::Sending)
+    }
 }
 
 /// An interrupt of dom0 that waits because of a guest's.
@@ -137,7 +153,8 @@ impl Cpu {
             generation: 0,
             pending_eoi: Vec::new(),
             assists: SourceQueue::EMPTY,
-            woken: Link::NONE,
+            logged: Link::NONE,
+            host_time: Span(0),
             must_reschedule: false,
             running_since: Time(0),
             slice_ends: None,

@@ -61,6 +61,7 @@ pub(crate) enum Route {
     EventChannel,
     Remapped,
     Posted,
+    Ipi,
 }
 
 impl Source {

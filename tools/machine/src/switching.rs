@@ -1,6 +1,7 @@
 //! vCPUs onto CPUs and off them.
 
 use vector_allocator::CpuId;
+use vector_allocator::VectorSet;
 
 use crate::Cost;
 use crate::ExitCause;
@@ -10,6 +11,8 @@ use crate::Machine;
 use crate::Span;
 use crate::Time;
 use crate::VcpuLoad;
+use crate::apic::Blocking;
+use crate::apic::Request;
 use crate::out::Out;
 use crate::pcpu::Gate;
 use crate::pcpu::Mode;
@@ -166,6 +169,9 @@ impl Machine {
     }
 
     pub(crate) fn finish_switch<H: Host>(&mut self, cpu: CpuId, to: VcpuIndex, out: &mut Out<'_, H>) {
+        if let Some(slot) = self.vcpus[to.index()].apic {
+            self.apics.load(slot, cpu);
+        }
         let vcpu = &mut self.vcpus[to.index()];
         vcpu.residency = Residency::Running;
         vcpu.cpu = cpu;
@@ -199,6 +205,9 @@ impl Machine {
     fn put_off<H: Host>(&mut self, cpu: CpuId, out: &mut Out<'_, H>) {
         if let Some(vcpu) = self.leave(cpu, out) {
             let entry = &mut self.vcpus[vcpu.index()];
+            if let Some(slot) = entry.apic {
+                self.apics.preempt(slot);
+            }
             entry.residency = Residency::Runnable;
             entry.behind = cpu;
             self.scheduler.enqueue(cpu, entry.burned, vcpu);
@@ -210,7 +219,7 @@ impl Machine {
         let Some(current) = self.cpus[cpu.index()].current else {
             return;
         };
-        if self.vcpus[current.index()].has_work(&self.events) {
+        if self.vcpus[current.index()].has_work(&self.events) || self.stays_awake(cpu, current, out) {
             return;
         }
         self.leave(cpu, out);
@@ -218,16 +227,30 @@ impl Machine {
         self.cpus[cpu.index()].must_reschedule = true;
     }
 
-    /// The wake-up vector's handler: every listed vCPU that was posted something wakes.
+    /// Whether a vCPU must not block for what has come to its local APIC.
+    fn stays_awake<H: Host>(&mut self, cpu: CpuId, vcpu: VcpuIndex, out: &mut Out<'_, H>) -> bool {
+        let entry = &self.vcpus[vcpu.index()];
+        let Some(slot) = entry.apic else { return false };
+        let wakes = self.apics.wakes(slot, entry.interrupt_flag());
+        self.take_vectors(vcpu, &VectorSet::EMPTY, out);
+        wakes || self.apics.block(slot, cpu) == Blocking::AwakeAfterAll
+    }
+
+    /// The wake-up vector's handler: every vCPU on the CPU's list that was posted something wakes, and those that the IOMMU
+    /// has logged.
     pub(crate) fn wake_listed<H: Host>(&mut self, cpu: CpuId, out: &mut Out<'_, H>) {
-        let mut next = core::mem::replace(&mut self.cpus[cpu.index()].woken, Link::NONE).get();
+        self.apics.wake_up(cpu);
+        while let Some(request) = self.apics.request() {
+            if let Request::Wake(slot) = request {
+                self.wake(self.apics.vcpu(slot), Some(cpu), out);
+            }
+        }
+        let mut next = core::mem::replace(&mut self.cpus[cpu.index()].logged, Link::NONE).get();
         while let Some(vcpu) = next {
             let entry = &mut self.vcpus[vcpu as usize];
-            next = core::mem::replace(&mut entry.next_woken, Link::NONE).get();
-            entry.is_on_wake_list = false;
-            if entry.has_interrupts(&self.events) {
-                self.wake(VcpuIndex(vcpu), Some(cpu), out);
-            }
+            next = core::mem::replace(&mut entry.next_logged, Link::NONE).get();
+            entry.is_logged = false;
+            self.wake(VcpuIndex(vcpu), Some(cpu), out);
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) enum Ipi {
     EventCheck,
     /// Posted interrupts wait for the vCPU you run.
     Notification,
+    /// Posted interrupts wait for a vCPU that is blocked here.
+    WakeUp,
     /// AVIC: look at the backing page. No local-APIC interrupt.
     Doorbell,
 }

@@ -11,11 +11,12 @@ use crate::SourceIndex;
 use crate::Span;
 use crate::VcpuLoad;
 use crate::VcpuRef;
+use crate::apic::ApicSlot;
+use crate::apic::Ledger;
 use crate::events::EventVcpu;
 use crate::events::Events;
 use crate::source::Link;
-use crate::virtual_apic::PostedDescriptor;
-use crate::virtual_apic::VirtualApic;
+use crate::source::SourceQueue;
 
 /// A vCPU's index in the machine's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,13 +54,17 @@ pub(crate) struct Vcpu {
     pub(crate) events: Option<EventVcpu>,
     /// It is in its upcall: interrupts are off until it has taken all its events.
     pub(crate) is_in_upcall: bool,
-    pub(crate) apic: VirtualApic,
-    pub(crate) descriptor: PostedDescriptor,
+    /// Its local APIC, if it has one.
+    pub(crate) apic: Option<ApicSlot>,
+    /// What waits for that.
+    pub(crate) ledger: Ledger,
+    /// The interrupts its software wants to send to other vCPUs.
+    pub(crate) commands: SourceQueue,
     /// Which source each guest vector is, ascending.
     pub(crate) vectors: Vec<(Vector, SourceIndex)>,
-    /// The next in the list of a CPU's wake-up vector.
-    pub(crate) next_woken: Link,
-    pub(crate) is_on_wake_list: bool,
+    /// The next that the IOMMU has logged for a CPU.
+    pub(crate) next_logged: Link,
+    pub(crate) is_logged: bool,
 }
 
 /// Whose a vCPU is when one waits for another.
@@ -89,20 +94,24 @@ pub(crate) enum Activity {
     Entry(SourceIndex),
     /// In the handler of this source.
     Handler(SourceIndex),
+    /// On the way back from a handler whose EOI the host has seen: interrupts are still off.
+    Return,
 }
 
 impl Vcpu {
-    /// Whether it has anything to do.
+    /// Whether it has anything to do, its local APIC apart.
     pub(crate) fn has_work(&self, events: &Events) -> bool {
-        self.has_interrupts(events) || self.load == VcpuLoad::Busy || self.load_left.0 > 0
+        self.activity != Activity::Load || self.has_events(events) || !self.commands.is_empty() || self.has_load()
+    }
+
+    /// Whether its load has anything to do.
+    pub(crate) fn has_load(&self) -> bool {
+        self.load == VcpuLoad::Busy || self.load_left.0 > 0
     }
 
     /// Whether an interrupt waits for it or is being handled.
     pub(crate) fn has_interrupts(&self, events: &Events) -> bool {
-        self.activity != Activity::Load
-            || self.has_events(events)
-            || !self.descriptor.posted().is_empty()
-            || !self.apic.waiting().is_empty()
+        self.activity != Activity::Load || self.has_events(events) || !self.ledger.is_empty()
     }
 
     /// Whether it is called for events, or still takes them.

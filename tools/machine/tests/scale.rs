@@ -7,6 +7,7 @@ use std::fs;
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::Engine;
 use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::Fact;
@@ -82,6 +83,7 @@ fn domains() -> Vec<DomainConfig> {
             owner: owner(domain),
             name: format!("d{domain}"),
             kind: DomainKind::Pv,
+            engine: Engine::Software,
             event_abi: EventAbi::Fifo,
             software_eoi: EoiMode::Early,
             vcpus: (0..VCPUS_EACH)

@@ -23,6 +23,7 @@ use vector_allocator::DomainId;
 use vector_allocator::Owner;
 use vector_allocator::VectorLayout;
 
+use crate::DevicePath;
 use crate::Engine;
 use crate::Scenario;
 use crate::VectorPolicy;
@@ -111,7 +112,8 @@ impl Replayed {
             about: self.about(host, &activity),
             expect: Vec::new(),
             policy: VectorPolicy::Recorded,
-            engine: Engine::AsIs,
+            path: DevicePath::AsIs,
+            engine: Engine::Chosen,
             load: 1.0,
             seed: 1,
             duration_ms: duration as f64 / 1e6,
@@ -162,6 +164,7 @@ impl Replayed {
             label: facts.label.clone(),
             domain: None,
             vcpu: 0,
+            from: None,
             kind: match facts.kind {
                 vector_allocator::SourceKind::Level => SourceKind::Level,
                 vector_allocator::SourceKind::EdgeUnmaskable => SourceKind::EdgeUnmaskable,
@@ -248,6 +251,7 @@ fn domain(host: &HostSnapshot, activity: &Activity, id: DomainId, online: &CpuSe
         id: id.0,
         name: host.domain_name(id).map_or_else(|| id.to_string(), str::to_owned),
         kind: if is_hvm { DomainKind::Hvm } else { DomainKind::Pv },
+        engine: None,
         event_abi: EventAbi::default(),
         late_eoi: false,
         copies: 1,

@@ -34,6 +34,7 @@ pub use result::Waits;
 pub use runner::Progress;
 pub use runner::Run;
 pub use runner::SpanLimit;
+pub use scenario::DevicePath;
 pub use scenario::Engine;
 pub use scenario::EventAbi;
 pub use scenario::Fault;

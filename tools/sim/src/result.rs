@@ -12,7 +12,16 @@ pub struct RunResult {
     /// The policy that gave the vectors: `recorded`, `xen-cursor`, `spread`, `below-dom0` or `planned`.
     pub policy: String,
     /// The path of guests' devices: `as-is`, `event`, `remapped`, `posted`.
+    pub path: String,
+    /// How guests' local APICs were served: `chosen`, `software`, `apicv`, `posted`, `ipiv`, `avic`.
+    #[serde(default = "chosen")]
     pub engine: String,
+    /// For how long CPUs worked for the hypervisor instead of a guest, in all, ns.
+    #[serde(default)]
+    pub host_ns: u64,
+    /// From raise to handler, of all guests' interrupts together.
+    #[serde(default)]
+    pub guests_latency: Latency,
     /// The factor on every workload's rate.
     pub load: f64,
     /// The seed of every random choice.
@@ -44,6 +53,11 @@ pub struct RunResult {
     /// Whether spans are missing from the timeline because it reached its limit.
     #[serde(default)]
     pub timeline_is_cut: bool,
+}
+
+/// The engine of results from before engines could be chosen.
+fn chosen() -> String {
+    crate::Engine::Chosen.to_string()
 }
 
 impl RunResult {
@@ -112,6 +126,9 @@ pub struct SourceResult {
     pub coalesced: u64,
     /// How often its owner finished with it.
     pub completed: u64,
+    /// How often its vCPU did not exit from the raise to the end of the handler.
+    #[serde(default)]
+    pub without_exit: u64,
     /// How often it was moved to another CPU or vector.
     pub moves: u64,
     /// How often it could not be moved because no vector was left at the other CPU.

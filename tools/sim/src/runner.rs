@@ -150,7 +150,7 @@ impl Run {
             }
         }
         progress(Progress { now_ns: self.end.0, ..self.progress() });
-        self.world.observer.finish(self.end, self.events, self.machine.event_domains())
+        self.world.observer.finish(self.end, self.events, self.machine.host_time(), self.machine.event_domains())
     }
 
     fn progress(&self) -> Progress {

@@ -4,6 +4,7 @@
 //! and turned into a machine by [`Scenario::setup`].
 
 mod channels;
+mod engine;
 pub(crate) mod fault;
 mod layout;
 mod lease;
@@ -25,6 +26,7 @@ use serde::Serialize;
 use crate::Workload;
 use crate::regular_file;
 
+pub use engine::Engine;
 pub use fault::Fault;
 pub use fault::Place;
 pub use fault::ScenarioError;
@@ -55,6 +57,9 @@ pub struct Scenario {
     pub policy: VectorPolicy,
     /// The path of guests' devices.
     #[serde(default)]
+    pub path: DevicePath,
+    /// How guests' local APICs are served, where their domains do not say.
+    #[serde(default, skip_serializing_if = "Engine::is_chosen")]
     pub engine: Engine,
     /// The factor on every workload's rate.
     #[serde(default = "one")]
@@ -97,7 +102,7 @@ pub enum VectorPolicy {
 /// The path of guests' devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Engine {
+pub enum DevicePath {
     /// As the scenario gives it, source by source.
     #[default]
     AsIs,
@@ -105,7 +110,7 @@ pub enum Engine {
     Event,
     /// Taken by the host and injected as guest vectors; guests become hardware-assisted for it.
     Remapped,
-    /// Posted by the IOMMU where it can: message-signalled interrupts; level-triggered ones are remapped.
+    /// Posted by the IOMMU where it can: message-signalled interrupts, to an engine that takes them; the others are remapped.
     Posted,
 }
 
@@ -206,6 +211,9 @@ pub struct Domain {
     pub name: String,
     /// How it is virtualized.
     pub kind: DomainKind,
+    /// How its vCPUs' local APICs are served; without it, as the host's. A paravirtual domain has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Engine>,
     /// How it and the hypervisor share which events are pending.
     #[serde(default, skip_serializing_if = "EventAbi::is_default")]
     pub event_abi: EventAbi,
@@ -294,6 +302,9 @@ pub struct Source {
     /// The vCPU that handles it.
     #[serde(default)]
     pub vcpu: u32,
+    /// The vCPU that sends it, on the path `ipi`; without it, the one after the one that handles it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u32>,
     /// How it signals.
     #[serde(default)]
     pub kind: SourceKind,
@@ -357,8 +368,10 @@ pub enum DeliveryPath {
     Event,
     /// The host takes it and injects a guest vector.
     Remapped,
-    /// The IOMMU posts a guest vector.
+    /// The IOMMU posts a guest vector; the host injects it where the engine has nothing to post to.
     Posted,
+    /// Another vCPU of the domain sends it as a guest vector: of kind `software`.
+    Ipi,
     /// For the hypervisor's own sources: a handler that runs with interrupts on.
     Interruptible,
 }
@@ -396,7 +409,7 @@ impl EventAbi {
     }
 }
 
-impl Engine {
+impl DevicePath {
     /// All of them, in the order of a comparison.
     pub const ALL: [Self; 4] = [Self::AsIs, Self::Event, Self::Remapped, Self::Posted];
 
@@ -451,7 +464,7 @@ impl fmt::Display for VectorPolicy {
     }
 }
 
-impl fmt::Display for Engine {
+impl fmt::Display for DevicePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

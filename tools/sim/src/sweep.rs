@@ -1,4 +1,4 @@
-//! Sweeps: one scenario under many policies, engines, loads and seeds, on as many threads or machines as there are.
+//! Sweeps: one scenario under many policies, paths, loads and seeds, on as many threads or machines as there are.
 //!
 //! A sweep writes one line of JSON per point, in the order of the points whatever the number of threads, so that equal
 //! sweeps give equal files. A sweep that was interrupted goes on where it stopped; the files of its shards, one after
@@ -18,7 +18,7 @@ use crossbeam::channel;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::Engine;
+use crate::DevicePath;
 use crate::Run;
 use crate::RunResult;
 use crate::Scenario;
@@ -37,7 +37,7 @@ pub struct Sweep {
     /// Where the vectors come from.
     pub policies: Vec<VectorPolicy>,
     /// The paths of guests' devices.
-    pub engines: Vec<Engine>,
+    pub paths: Vec<DevicePath>,
     /// The factors on every workload's rate.
     pub loads: Vec<f64>,
     /// The seeds.
@@ -54,7 +54,7 @@ pub struct Point {
     /// Where the vectors come from.
     pub policy: VectorPolicy,
     /// The path of guests' devices.
-    pub engine: Engine,
+    pub path: DevicePath,
     /// The factor on every workload's rate.
     pub load: f64,
     /// The seed.
@@ -140,9 +140,9 @@ impl Sweep {
         let (loads, seeds) = (each_once(&self.loads), each_once(&self.seeds));
         let mut points = Vec::new();
         for policy in each_once(&self.policies) {
-            for engine in each_once(&self.engines) {
+            for path in each_once(&self.paths) {
                 for &load in &loads {
-                    points.extend(seeds.iter().map(|&seed| Point { scenario, policy, engine, load, seed }));
+                    points.extend(seeds.iter().map(|&seed| Point { scenario, policy, path, load, seed }));
                 }
             }
         }
@@ -218,7 +218,7 @@ impl Sweep {
     /// Runs one point.
     fn record(&self, point: &Point) -> Record {
         let mut scenario = self.scenario.clone();
-        (scenario.policy, scenario.engine) = (point.policy, point.engine);
+        (scenario.policy, scenario.path) = (point.policy, point.path);
         (scenario.load, scenario.seed) = (point.load, point.seed);
         let outcome = match Run::new(&scenario) {
             Ok(run) => Outcome::Result(Box::new(run.to_end(|_| {}))),

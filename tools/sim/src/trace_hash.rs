@@ -77,7 +77,7 @@ fn words(fact: &Fact) -> (u64, u64, u64) {
         Fact::VcpuWaits { vcpu: of, behind, cpu } => (11, vcpu(of), vcpu(behind) ^ at(cpu) << 48),
         Fact::VcpuRuns { vcpu: of, cpu } => (12, vcpu(of), at(cpu)),
         Fact::VcpuStops { vcpu: of, cpu } => (13, vcpu(of), at(cpu)),
-        Fact::Exit { cpu, cause } => (14, at(cpu), cause as u64),
+        Fact::Exit { cpu, cause, .. } => (14, at(cpu), cause as u64),
         Fact::Throttled { source } => (15, source.0.into(), 0),
         Fact::Moved { source, cpu, vector } => (16, source.0.into(), at(cpu) << 8 | u64::from(vector.number())),
         Fact::MoveFailed { source, cpu } => (17, source.0.into(), at(cpu)),

@@ -100,7 +100,7 @@ fn no_label_becomes_markup_or_script() {
     let clean = page(&sample::report()).matches("<script").count();
     for run in &mut report.results {
         run.policy.push_str(attack);
-        run.engine.push_str(attack);
+        run.path.push_str(attack);
         run.sources.iter_mut().for_each(|source| source.label.push_str(attack));
         run.blocking.iter_mut().for_each(|one| one.cause.push_str(attack));
         run.exits.iter_mut().for_each(|count| count.name.push_str(attack));

@@ -4,7 +4,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use carillon_sim::Engine;
+use carillon_sim::DevicePath;
 use carillon_sim::Scenario;
 use carillon_sim::Shipped;
 use carillon_sim::VectorPolicy;
@@ -22,7 +22,7 @@ fn sweep() -> Sweep {
     Sweep {
         scenario: Scenario { duration_ms: 2.0, ..scenario },
         policies: vec![VectorPolicy::Recorded, VectorPolicy::BelowDom0],
-        engines: vec![Engine::Event, Engine::Posted],
+        paths: vec![DevicePath::Event, DevicePath::Posted],
         loads: vec![0.5, 1.0],
         seeds: vec![1, 2],
     }
@@ -98,7 +98,7 @@ fn the_files_of_the_shards_hold_the_points_of_the_whole() {
 fn a_sweep_of_another_scenario_finds_none_of_its_points() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("points");
-    let small = Sweep { seeds: vec![1], loads: vec![1.0], engines: vec![Engine::AsIs], ..sweep() };
+    let small = Sweep { seeds: vec![1], loads: vec![1.0], paths: vec![DevicePath::AsIs], ..sweep() };
     run(&small, "1/1", ONE, &file);
     let other = Sweep { scenario: Scenario { duration_ms: 3.0, ..small.scenario.clone() }, ..small };
     let mut begun = None;
@@ -124,7 +124,7 @@ fn a_point_that_cannot_be_is_recorded_with_its_reason() {
 fn a_file_that_holds_something_else_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let (file, points) = (directory.path().join("notes"), directory.path().join("points"));
-    let small = Sweep { seeds: vec![1], loads: vec![1.0], engines: vec![Engine::AsIs], ..sweep() };
+    let small = Sweep { seeds: vec![1], loads: vec![1.0], paths: vec![DevicePath::AsIs], ..sweep() };
     run(&small, "1/1", ONE, &points);
     let record = fs::read(&points).unwrap();
     let noise: Vec<u8> = (0..1000u32).map(|step| (step.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80).collect();
@@ -156,7 +156,7 @@ fn a_file_that_holds_something_else_is_left_alone() {
 fn a_last_record_without_the_end_of_its_line_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("points");
-    let small = Sweep { seeds: vec![1], loads: vec![1.0], engines: vec![Engine::AsIs], ..sweep() };
+    let small = Sweep { seeds: vec![1], loads: vec![1.0], paths: vec![DevicePath::AsIs], ..sweep() };
     run(&small, "1/1", ONE, &file);
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() - 1]).unwrap();
@@ -178,11 +178,11 @@ fn what_is_no_regular_file_is_not_read() {
 }
 
 #[test]
-fn equal_loads_seeds_policies_and_engines_give_each_point_once() {
+fn equal_loads_seeds_policies_and_paths_give_each_point_once() {
     let plain = sweep();
     let doubled = Sweep {
         policies: plain.policies.repeat(2),
-        engines: plain.engines.repeat(2),
+        paths: plain.paths.repeat(2),
         loads: plain.loads.repeat(2),
         seeds: plain.seeds.repeat(3),
         ..plain.clone()

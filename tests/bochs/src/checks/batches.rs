@@ -4,6 +4,7 @@
 
 use carillon_machine::InterruptFlag;
 use carillon_machine::Recognition;
+use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::Access;
 use carillon_machine::vmx::EoiExitBitmap;
 use carillon_machine::vmx::Guest;

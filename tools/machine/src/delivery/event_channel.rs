@@ -1,29 +1,35 @@
 //! The interrupt becomes an event: a pending port, an upcall, and a hypercall for the EOI of what needs one.
 
-use super::Arrival;
-use super::Delivery;
 use super::Notice;
-use super::Outcome;
+use crate::events::Channel;
+use crate::events::Events;
 use crate::events::Sent;
 use crate::vcpu::Residency;
+use crate::vcpu::Vcpu;
 
-/// Delivery over an event channel.
-#[derive(Debug)]
-pub(super) struct EventChannel;
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It waited already: the two are one.
+    Merged,
+    /// It waits, and this has to be done about it.
+    Waits(Notice),
+}
 
-impl Delivery for EventChannel {
-    fn post(Arrival { entry, events, vcpu, .. }: Arrival<'_>) -> Outcome {
-        let Some(own) = vcpu.events else { return Outcome::Waits(Notice::None) };
-        match events.send(own, entry.channel) {
-            Sent::Absorbed => Outcome::Merged,
-            Sent::Waits => Outcome::Waits(Notice::None),
-            Sent::Kicks => Outcome::Waits(vcpu.residency.notice_of_event()),
+impl Outcome {
+    /// Sends an event to a vCPU.
+    pub(crate) fn of_event(events: &mut Events, vcpu: &Vcpu, channel: Channel) -> Self {
+        let Some(own) = vcpu.events else { return Self::Waits(Notice::None) };
+        match events.send(own, channel) {
+            Sent::Absorbed => Self::Merged,
+            Sent::Waits => Self::Waits(Notice::None),
+            Sent::Kicks => Self::Waits(vcpu.residency.notice_of_event()),
         }
     }
 }
 
 impl Residency {
-    /// How a vCPU that the hypervisor calls for its first event hears of it (`vcpu_kick`).
+    /// How a vCPU that the hypervisor calls hears of it (`vcpu_kick`).
     pub(crate) const fn notice_of_event(self) -> Notice {
         match self {
             Self::Running => Notice::EventCheck,

@@ -6,6 +6,7 @@ use super::Blocking;
 use super::Exit;
 use super::Guest;
 use super::PostedRequests;
+use super::RegisterPage;
 use super::VirtualVector;
 use crate::Acknowledged;
 use crate::InterruptFlag;
@@ -28,7 +29,7 @@ pub enum Event {
     Nothing,
 }
 
-impl Guest {
+impl<P: RegisterPage> Guest<P> {
     /// Passes a boundary: the guest has executed an instruction, was entered, or waits in HLT. Anything but
     /// [`Event::Nothing`] leaves it at a boundary again.
     ///
@@ -104,6 +105,7 @@ mod tests {
     use crate::vmx::Guest;
     use crate::vmx::PageOffset;
     use crate::vmx::PhysicalWidth;
+    use crate::vmx::RegisterPage as _;
     use crate::vmx::VirtualVector;
     use crate::vmx::guest::tests::delivering;
 

@@ -3,6 +3,7 @@
 
 use super::Exit;
 use super::Guest;
+use super::RegisterPage;
 use crate::Recognition;
 
 /// How many bits a physical address has, as CPUID says (leaf 0x8000_0008).
@@ -62,7 +63,7 @@ impl PhysicalWidth {
     }
 }
 
-impl Guest {
+impl<P: RegisterPage> Guest<P> {
     /// VM entry on a processor whose physical addresses have `width` bits. The exit it returns, if any, comes before the
     /// guest's first instruction.
     ///
@@ -166,6 +167,7 @@ mod tests {
     use crate::vmx::Exit;
     use crate::vmx::Guest;
     use crate::vmx::PageOffset;
+    use crate::vmx::RegisterPage as _;
     use crate::vmx::VirtualApicPage;
     use crate::vmx::VirtualVector;
     use crate::vmx::Vmcs;

@@ -5,6 +5,7 @@ use super::EoiExitBitmap;
 use super::Exit;
 use super::GuestInterruptStatus;
 use super::MsrBitmap;
+use super::RegisterPage;
 use super::VirtualApicPage;
 use crate::InterruptFlag;
 use crate::Recognition;
@@ -99,19 +100,19 @@ impl Default for Vmcs {
 /// A guest in VMX non-root operation. [`enter`](Self::enter) it; let it execute instructions; after each pass the
 /// [`boundary`](Self::boundary) until nothing happens there; after an exit enter it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guest {
+pub struct Guest<P = VirtualApicPage> {
     /// Its VMCS.
     pub vmcs: Vmcs,
     /// Its virtual-APIC page. It is memory: software may write to it at any time, and nothing is evaluated for that.
-    pub page: VirtualApicPage,
+    pub page: P,
     /// Whether a pending virtual interrupt is recognised. It does not survive an exit.
     pub(super) recognition: Recognition,
 }
 
-impl Guest {
+impl<P: RegisterPage> Guest<P> {
     /// A guest that was not entered yet.
     #[must_use]
-    pub const fn new(vmcs: Vmcs, page: VirtualApicPage) -> Self {
+    pub const fn new(vmcs: Vmcs, page: P) -> Self {
         Self { vmcs, page, recognition: Recognition::NotRecognised }
     }
 

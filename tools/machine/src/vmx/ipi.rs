@@ -16,7 +16,9 @@ use super::Guest;
 use super::PageAccess;
 use super::PageOffset;
 use super::PhysicalWidth;
+use super::RegisterPage;
 use super::VirtualVector;
+use super::page::AccessedPage as _;
 use crate::Interconnect;
 use crate::PostedMemory;
 use crate::Signal;
@@ -49,7 +51,7 @@ const RESERVED_BY_MSR: u32 = 0xfff3_3000;
 /// Bits 5:0 of a PID pointer that names a descriptor: it is valid, and no reserved bit is set.
 const VALID: u64 = 1;
 
-impl Guest {
+impl<P: RegisterPage> Guest<P> {
     /// Sends an IPI that a write has called for, on a processor whose physical addresses have `width` bits and whose own local
     /// APIC is in `host_mode`. Nothing has been posted if it exits.
     ///

@@ -74,6 +74,7 @@ pub use ipi::PidMemory;
 pub use msr::MsrBitmap;
 pub use msr::MsrIndex;
 pub use page::PageOffset;
+pub use page::RegisterPage;
 pub use page::VectorRegister;
 pub use page::VirtualApicPage;
 pub use page::Width;

@@ -9,7 +9,9 @@ use super::Exit;
 use super::Guest;
 use super::Ipi;
 use super::PageOffset;
+use super::RegisterPage;
 use super::VirtualVector;
+use super::page::AccessedPage as _;
 use super::page_access::after;
 
 /// The part of the MSR bitmaps that concerns MSRs 0x800 to 0x8ff (SDM vol. 3C, 25.6.9): bit x of a bitmap makes the access to
@@ -52,10 +54,10 @@ impl MsrIndex {
     }
 }
 
-impl Guest {
+impl<P: RegisterPage> Guest<P> {
     /// RDMSR of `msr`. Native outside 0x800 to 0x8ff, whose interception is not modelled.
     #[must_use]
-    pub const fn rdmsr(&self, msr: u32) -> Access<u64> {
+    pub fn rdmsr(&self, msr: u32) -> Access<u64> {
         let Some(index) = MsrIndex::of(msr) else { return Access::Native };
         if !self.vmcs.controls.primary.use_msr_bitmaps() || index.is_in(&self.vmcs.msr_bitmap.read) {
             return Access::Exit(Exit::ReadMsr);
@@ -119,10 +121,12 @@ mod tests {
     use crate::vmx::Exit;
     use crate::vmx::Guest;
     use crate::vmx::PageOffset;
+    use crate::vmx::RegisterPage as _;
     use crate::vmx::VectorRegister;
     use crate::vmx::VirtualVector;
     use crate::vmx::guest::tests::delivering;
     use crate::vmx::guest::tests::delivering_x2apic;
+    use crate::vmx::page::AccessedPage as _;
 
     #[test]
     fn every_read_of_the_range_comes_from_the_page_under_register_virtualization() {

@@ -41,6 +41,11 @@ impl PageOffset {
         Self(self.0 & !0xf)
     }
 
+    /// The second four bytes of a slot, where the upper half of a register of 64 bits stands.
+    const fn upper_half(self) -> Self {
+        Self(self.0 + 4)
+    }
+
     const fn word(self) -> usize {
         self.0 as usize >> 2
     }
@@ -112,6 +117,51 @@ impl VectorRegister {
     }
 }
 
+/// Memory that the processor uses as a virtual-APIC page.
+pub trait RegisterPage {
+    /// The four bytes around `offset`, naturally aligned.
+    fn word(&self, offset: PageOffset) -> u32;
+
+    /// Sets the four bytes around `offset`.
+    fn set_word(&mut self, offset: PageOffset, value: u32);
+
+    /// VTPR, of which only the low byte means anything.
+    fn vtpr(&self) -> u8 {
+        self.word(PageOffset::VTPR).to_le_bytes()[0]
+    }
+
+    /// VPPR.
+    fn vppr(&self) -> u8 {
+        self.word(PageOffset::VPPR).to_le_bytes()[0]
+    }
+
+    /// Whether `vector` is set in `register`.
+    fn contains(&self, register: VectorRegister, vector: VirtualVector) -> bool {
+        let (offset, bit) = register.place(vector);
+        self.word(offset) & bit != 0
+    }
+
+    /// Sets `vector` in `register`.
+    fn insert(&mut self, register: VectorRegister, vector: VirtualVector) {
+        let (offset, bit) = register.place(vector);
+        self.set_word(offset, self.word(offset) | bit);
+    }
+
+    /// Clears `vector` in `register`.
+    fn remove(&mut self, register: VectorRegister, vector: VirtualVector) {
+        let (offset, bit) = register.place(vector);
+        self.set_word(offset, self.word(offset) & !bit);
+    }
+
+    /// The highest vector set in `register`.
+    fn highest(&self, register: VectorRegister) -> Option<VirtualVector> {
+        (0..8_u8).rev().find_map(|bank| {
+            let word = self.word(PageOffset(register.base() + u16::from(bank) * 16));
+            (word != 0).then(|| VirtualVector(bank * 32 + word.ilog2().to_le_bytes()[0]))
+        })
+    }
+}
+
 /// The page. Only the lower four bytes of a 16-byte slot mean anything to the processor; it reads and keeps the rest too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualApicPage([u32; 1024]);
@@ -134,88 +184,52 @@ impl VirtualApicPage {
     pub const fn words(&self) -> &[u32; 1024] {
         &self.0
     }
+}
 
-    /// The four bytes around `offset`, naturally aligned.
-    #[must_use]
-    pub const fn word(&self, offset: PageOffset) -> u32 {
+impl RegisterPage for VirtualApicPage {
+    fn word(&self, offset: PageOffset) -> u32 {
         self.0[offset.word()]
     }
 
-    /// Sets the four bytes around `offset`.
-    pub const fn set_word(&mut self, offset: PageOffset, value: u32) {
+    fn set_word(&mut self, offset: PageOffset, value: u32) {
         self.0[offset.word()] = value;
     }
+}
 
-    /// VTPR, of which only the low byte means anything.
-    #[must_use]
-    pub const fn vtpr(&self) -> u8 {
-        self.word(PageOffset::VTPR).to_le_bytes()[0]
-    }
-
-    /// VPPR.
-    #[must_use]
-    pub const fn vppr(&self) -> u8 {
-        self.word(PageOffset::VPPR).to_le_bytes()[0]
-    }
-
-    /// Whether `vector` is set in `register`.
-    #[must_use]
-    pub const fn contains(&self, register: VectorRegister, vector: VirtualVector) -> bool {
-        let (offset, bit) = register.place(vector);
-        self.word(offset) & bit != 0
-    }
-
-    /// Sets `vector` in `register`.
-    pub const fn insert(&mut self, register: VectorRegister, vector: VirtualVector) {
-        let (offset, bit) = register.place(vector);
-        self.0[offset.word()] |= bit;
-    }
-
-    /// Clears `vector` in `register`.
-    pub const fn remove(&mut self, register: VectorRegister, vector: VirtualVector) {
-        let (offset, bit) = register.place(vector);
-        self.0[offset.word()] &= !bit;
-    }
-
-    /// The highest vector set in `register`.
-    #[must_use]
-    pub fn highest(&self, register: VectorRegister) -> Option<VirtualVector> {
-        (0..8_u8).rev().find_map(|bank| {
-            let word = self.word(PageOffset(register.base() + u16::from(bank) * 16));
-            (word != 0).then(|| VirtualVector(bank * 32 + word.ilog2().to_le_bytes()[0]))
-        })
-    }
-
+/// Accesses by instructions.
+pub(super) trait AccessedPage: RegisterPage {
     /// The value of an access that stays within four aligned bytes.
-    pub(super) const fn load(&self, offset: PageOffset, width: Width) -> u32 {
+    fn load(&self, offset: PageOffset, width: Width) -> u32 {
         self.word(offset) >> (8 * (offset.0 & 3)) & width.mask()
     }
 
     /// Stores as much of `value` as such an access writes.
-    pub(super) const fn store(&mut self, offset: PageOffset, width: Width, value: u32) {
+    fn store(&mut self, offset: PageOffset, width: Width, value: u32) {
         let shift = 8 * (offset.0 & 3);
         let mask = width.mask() << shift;
         self.set_word(offset, self.word(offset) & !mask | value << shift & mask);
     }
 
     /// The eight bytes at the beginning of a slot, as RDMSR returns them.
-    pub(super) const fn slot(&self, offset: PageOffset) -> u64 {
-        let word = offset.slot().word();
-        (self.0[word + 1] as u64) << 32 | self.0[word] as u64
+    fn slot(&self, offset: PageOffset) -> u64 {
+        u64::from(self.word(offset.slot().upper_half())) << 32 | u64::from(self.word(offset.slot()))
     }
 
     /// Stores the eight bytes at the beginning of a slot, as WRMSR does.
-    pub(super) const fn set_slot(&mut self, offset: PageOffset, value: u64) {
-        let word = offset.slot().word();
+    fn set_slot(&mut self, offset: PageOffset, value: u64) {
         let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
-        self.0[word] = u32::from_le_bytes([a, b, c, d]);
-        self.0[word + 1] = u32::from_le_bytes([e, f, g, h]);
+        self.set_word(offset.slot(), u32::from_le_bytes([a, b, c, d]));
+        self.set_word(offset.slot().upper_half(), u32::from_le_bytes([e, f, g, h]));
     }
 }
 
+impl<P: RegisterPage> AccessedPage for P {}
+
 #[cfg(test)]
 mod tests {
+    use super::AccessedPage as _;
     use super::PageOffset;
+    use super::RegisterPage as _;
     use super::VectorRegister;
     use super::VirtualApicPage;
     use super::Width;

@@ -12,10 +12,12 @@ use super::Guest;
 use super::Ipi;
 use super::PageAccess;
 use super::PageOffset;
+use super::RegisterPage;
 use super::VirtualVector;
 use super::Width;
+use super::page::AccessedPage as _;
 
-impl Guest {
+impl<P: RegisterPage> Guest<P> {
     /// MOV to CR8 (SDM vol. 3C, 30.3). CR8-load exiting is not modelled.
     pub fn write_cr8(&mut self, value: u64) -> Access {
         if !self.shadows_tpr() {
@@ -30,8 +32,8 @@ impl Guest {
 
     /// MOV from CR8. CR8-store exiting is not modelled.
     #[must_use]
-    pub const fn read_cr8(&self) -> Access<u64> {
-        if self.shadows_tpr() { Access::Virtual((self.page.vtpr() >> 4) as u64) } else { Access::Native }
+    pub fn read_cr8(&self) -> Access<u64> {
+        if self.shadows_tpr() { Access::Virtual(u64::from(self.page.vtpr() >> 4)) } else { Access::Native }
     }
 
     /// A data read of the APIC-access page at a linear address (SDM vol. 3C, 30.4.2).
@@ -157,6 +159,7 @@ mod tests {
     use crate::vmx::Guest;
     use crate::vmx::PageAccess;
     use crate::vmx::PageOffset;
+    use crate::vmx::RegisterPage as _;
     use crate::vmx::VirtualVector;
     use crate::vmx::Width;
     use crate::vmx::guest::tests::delivering;

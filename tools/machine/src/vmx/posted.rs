@@ -7,6 +7,7 @@ use hypervisor_abi::sync::Ordering;
 use vector_allocator::Vector;
 
 use super::Guest;
+use super::RegisterPage;
 use super::VectorRegister;
 use super::VirtualVector;
 
@@ -79,7 +80,7 @@ impl Descriptor {
     }
 }
 
-impl Guest {
+impl<P: RegisterPage> Guest<P> {
     /// Steps 3 and 5 to 7 of posted-interrupt processing (SDM vol. 3C, 30.6): ON is cleared, PIR moves into VIRR, RVI rises
     /// to the highest vector posted, and that is evaluated.
     pub(super) fn process_posted(&mut self, descriptor: &mut impl PostedRequests) {
@@ -107,6 +108,7 @@ mod tests {
     use super::PostedControl;
     use super::PostedRequests;
     use crate::Recognition;
+    use crate::vmx::RegisterPage as _;
     use crate::vmx::VectorRegister;
     use crate::vmx::VirtualVector;
     use crate::vmx::guest::tests::delivering;

@@ -4,11 +4,12 @@
 use super::Exit;
 use super::Guest;
 use super::PageOffset;
+use super::RegisterPage;
 use super::VectorRegister;
 use super::VirtualVector;
 use crate::Recognition;
 
-impl Guest {
+impl<P: RegisterPage> Guest<P> {
     /// TPR virtualization (SDM vol. 3C, 30.1.2), after VTPR was written.
     pub(super) fn virtualize_tpr(&mut self) -> Option<Exit> {
         if self.delivers() {
@@ -20,7 +21,7 @@ impl Guest {
     }
 
     /// Whether the class of VTPR is below bits 3:0 of the TPR threshold.
-    pub(super) const fn is_below_threshold(&self) -> bool {
+    pub(super) fn is_below_threshold(&self) -> bool {
         u32::from_le_bytes([self.page.vtpr() >> 4, 0, 0, 0]) < self.vmcs.tpr_threshold & 0xf
     }
 
@@ -90,6 +91,7 @@ mod tests {
     use crate::vmx::Exit;
     use crate::vmx::Guest;
     use crate::vmx::PageOffset;
+    use crate::vmx::RegisterPage as _;
     use crate::vmx::VirtualVector;
     use crate::vmx::guest::tests::delivering;
 

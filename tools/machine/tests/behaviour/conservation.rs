@@ -6,6 +6,8 @@ use carillon_machine::BlockCause;
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::DoorbellRinger;
+use carillon_machine::Engine;
 use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::Fact;
@@ -17,6 +19,7 @@ use carillon_machine::SourceConfig;
 use carillon_machine::Span;
 use carillon_machine::VcpuConfig;
 use carillon_machine::VcpuLoad;
+use carillon_machine::VcpuRef;
 use carillon_machine::Vendor;
 use proptest::collection::vec;
 use proptest::prelude::Just;
@@ -68,13 +71,24 @@ fn load() -> impl Strategy<Value = VcpuLoad> {
     ]
 }
 
-/// A domain's kind, its event-channel ABI, when software's events end, and its vCPUs: where each starts, what else it may
+/// A domain's kind, its engine, its event-channel ABI, when software's events end, and its vCPUs: where each starts, what else it may
 /// run on, its load.
-type Domain = (DomainKind, EventAbi, EoiMode, Vec<(Index, Vec<Index>, VcpuLoad)>);
+type Domain = (DomainKind, Index, EventAbi, EoiMode, Vec<(Index, Vec<Index>, VcpuLoad)>);
+
+/// The engines that a maker's processors have.
+fn engines(vendor: Vendor) -> &'static [Engine] {
+    match vendor {
+        Vendor::Intel => &[Engine::Software, Engine::Apicv, Engine::Posted, Engine::IpiVirtualization],
+        Vendor::Amd => {
+            &[Engine::Software, Engine::Avic(DoorbellRinger::Processor), Engine::Avic(DoorbellRinger::Hypervisor)]
+        }
+    }
+}
 
 fn domain() -> impl Strategy<Value = Domain> {
     (
         prop_oneof![Just(DomainKind::Pv), Just(DomainKind::Hvm)],
+        any::<Index>(),
         prop_oneof![Just(EventAbi::Fifo), Just(EventAbi::TwoLevel)],
         prop_oneof![Just(EoiMode::Early), Just(EoiMode::Late)],
         vec((any::<Index>(), vec(any::<Index>(), 0..3), load()), 1..3),
@@ -86,18 +100,18 @@ fn domain() -> impl Strategy<Value = Domain> {
 type Source = (Index, u8, u8, u8, Index, u64, u8);
 
 fn source() -> impl Strategy<Value = Source> {
-    (any::<Index>(), 0u8..5, 0u8..3, 0x31u8..=0xef, any::<Index>(), 1u64..300_000, 0u8..16)
+    (any::<Index>(), 0u8..7, 0u8..3, 0x31u8..=0xef, any::<Index>(), 1u64..300_000, 0u8..16)
 }
 
 fn pick(index: &Index, of: u32) -> u32 {
     u32::try_from(index.index(of as usize)).unwrap()
 }
 
-fn domains(cpus: u32, scheduler: Scheduler, wanted: &[Domain]) -> Vec<DomainConfig> {
+fn domains(cpus: u32, vendor: Vendor, scheduler: Scheduler, wanted: &[Domain]) -> Vec<DomainConfig> {
     let mut free: Vec<u32> = (0..cpus).collect();
     (0u16..)
         .zip(wanted)
-        .map(|(id, (kind, event_abi, software_eoi, vcpus))| {
+        .map(|(id, (kind, engine, event_abi, software_eoi, vcpus))| {
             let vcpus = vcpus.iter().filter_map(|(start, others, load)| {
                 let start = match scheduler {
                     Scheduler::Null => free.pop()?,
@@ -112,6 +126,7 @@ fn domains(cpus: u32, scheduler: Scheduler, wanted: &[Domain]) -> Vec<DomainConf
                 owner: owner(id),
                 name: format!("d{id}"),
                 kind: *kind,
+                engine: *engine.get(engines(vendor)),
                 event_abi: *event_abi,
                 software_eoi: *software_eoi,
                 vcpus: vcpus.collect(),
@@ -121,14 +136,12 @@ fn domains(cpus: u32, scheduler: Scheduler, wanted: &[Domain]) -> Vec<DomainConf
 }
 
 fn sources(cpus: u32, model: DestinationModel, domains: &[DomainConfig], wanted: &[Source]) -> Vec<SourceConfig> {
-    let handlers: Vec<(u16, u32, DomainKind, EventAbi)> = domains
-        .iter()
-        .flat_map(|domain| (0u32..).zip(&domain.vcpus).map(|(n, _)| (domain.id.0, n, domain.kind, domain.event_abi)))
-        .collect();
+    let handlers: Vec<(&DomainConfig, u32)> =
+        domains.iter().flat_map(|domain| (0u32..).zip(&domain.vcpus).map(move |(n, _)| (domain, n))).collect();
     let mut taken = Vec::new();
     let mut sources = Vec::new();
-    for (id, (handler_of, path, kind, number, target, time, priority)) in (0u32..).zip(wanted) {
-        let target = CpuId(pick(target, cpus));
+    for (id, (handler_of, path, kind, number, target_of, time, priority)) in (0u32..).zip(wanted) {
+        let target = CpuId(pick(target_of, cpus));
         let place = model.cluster(target).0;
         let kinds = [SourceKind::EdgeMaskable, SourceKind::EdgeUnmaskable, SourceKind::Level];
         let mut kind = kinds[usize::from(*kind)];
@@ -142,18 +155,25 @@ fn sources(cpus: u32, model: DestinationModel, domains: &[DomainConfig], wanted:
         let (owner_of, path) = match (path, handlers.is_empty()) {
             (0, _) | (_, true) => (None, Path::Hypervisor { handler, interruptible: id % 2 == 0 }),
             (path, false) => {
-                let (domain, vcpu, domain_kind, abi) = handlers[handler_of.index(handlers.len())];
-                let to = to(domain, vcpu);
-                let priority = match abi {
+                let (domain, vcpu) = handlers[handler_of.index(handlers.len())];
+                let to = to(domain.id.0, vcpu);
+                let is_posted_to = !matches!(domain.engine, Engine::Software | Engine::Apicv);
+                let priority = match domain.event_abi {
                     EventAbi::Fifo => FifoPriority::new(*priority).unwrap(),
                     EventAbi::TwoLevel => FifoPriority::DEFAULT,
                 };
-                let path = match (path, domain_kind) {
-                    (2, DomainKind::Hvm) => Path::Remapped { to, guest_vector, handler },
-                    (3, DomainKind::Hvm) => {
+                let path = match (path, domain.kind) {
+                    (2 | 5, DomainKind::Hvm) => Path::Remapped { to, guest_vector, handler },
+                    (3, DomainKind::Hvm) if is_posted_to => {
                         kind = SourceKind::Posted;
                         host_vector = None;
                         Path::Posted { to, guest_vector, handler }
+                    }
+                    (6, DomainKind::Hvm) => {
+                        kind = SourceKind::EdgeMaskable;
+                        host_vector = None;
+                        let from = VcpuRef { vcpu: pick(target_of, u32::try_from(domain.vcpus.len()).unwrap()), ..to };
+                        Path::Ipi { from, to, guest_vector, handler }
                     }
                     (4, _) => {
                         kind = SourceKind::EdgeMaskable;
@@ -162,7 +182,7 @@ fn sources(cpus: u32, model: DestinationModel, domains: &[DomainConfig], wanted:
                     }
                     _ => Path::EventChannel { to, handler, priority },
                 };
-                (Some(domain), path)
+                (Some(domain.id.0), path)
             }
         };
         sources.push(SourceConfig {
@@ -185,7 +205,7 @@ fn config() -> impl Strategy<Value = MachineConfig> {
     let vendor = prop_oneof![Just(Vendor::Intel), Just(Vendor::Amd)];
     (1u32..5, vendor, model, policy, ack, scheduler(), vec(domain(), 1..4), vec(source(), 1..7), any::<bool>())
         .prop_map(|(cpus, vendor, model, policy, ioapic_ack, scheduler, wanted_domains, wanted_sources, is_free)| {
-            let domains = domains(cpus, scheduler, &wanted_domains);
+            let domains = domains(cpus, vendor, scheduler, &wanted_domains);
             let sources = sources(cpus, model, &domains, &wanted_sources);
             let mut costs = Costs::default();
             for info in Costs::table().iter().filter(|_| is_free) {

@@ -2,6 +2,7 @@
 
 mod abis;
 mod conservation;
+mod engines;
 mod entry;
 mod events;
 mod late;

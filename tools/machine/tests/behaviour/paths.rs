@@ -1,5 +1,6 @@
 //! What each path costs in exits, who wakes a sleeper, and the guards.
 
+use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
 use carillon_machine::ExitCause;
 use carillon_machine::Fact;
@@ -18,6 +19,7 @@ use crate::support::MILLISECOND;
 use crate::support::Run;
 use crate::support::domain;
 use crate::support::empty;
+use crate::support::engine_of;
 use crate::support::event;
 use crate::support::to;
 use crate::support::vector;
@@ -31,7 +33,8 @@ fn host(vendor: Vendor, kind: DomainKind, load: VcpuLoad, target: u32, path: Pat
         path,
         ..event(40, source_kind, 0x48, target, to(1, 0), 0)
     };
-    MachineConfig { vendor, domains: vec![domain(1, kind, load, &[1])], sources: vec![device], ..empty(2) }
+    let guest = DomainConfig { engine: engine_of(vendor), ..domain(1, kind, load, &[1]) };
+    MachineConfig { vendor, domains: vec![guest], sources: vec![device], ..empty(2) }
 }
 
 fn remapped() -> Path {

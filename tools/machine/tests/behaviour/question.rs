@@ -2,6 +2,7 @@
 //! vCPU on CPU 1 whose NIC uses guest vector 0x80. Does the guest hold dom0 back?
 
 use carillon_machine::BlockCause;
+use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
 use carillon_machine::Fact;
 use carillon_machine::FifoPriority;
@@ -18,6 +19,7 @@ use crate::support::MILLISECOND;
 use crate::support::Run;
 use crate::support::domain;
 use crate::support::empty;
+use crate::support::engine_of;
 use crate::support::event;
 use crate::support::to;
 use crate::support::vector;
@@ -40,7 +42,7 @@ fn host(vendor: Vendor, host_vector: Option<u8>, path: Path) -> MachineConfig {
         vendor,
         domains: vec![
             domain(0, DomainKind::Pv, VcpuLoad::Idle, &[0, 1, 2, 3]),
-            domain(1, DomainKind::Hvm, VcpuLoad::Busy, &[1]),
+            DomainConfig { engine: engine_of(vendor), ..domain(1, DomainKind::Hvm, VcpuLoad::Busy, &[1]) },
         ],
         sources,
         ..empty(4)

@@ -6,6 +6,8 @@ use std::collections::BinaryHeap;
 use carillon_machine::Costs;
 use carillon_machine::DomainConfig;
 use carillon_machine::DomainKind;
+use carillon_machine::DoorbellRinger;
+use carillon_machine::Engine;
 use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::Fact;
@@ -143,9 +145,18 @@ pub(crate) fn domain(id: u16, kind: DomainKind, load: VcpuLoad, starts: &[u32]) 
         owner: owner(id),
         name: format!("d{id}"),
         kind,
+        engine: Engine::Posted,
         event_abi: EventAbi::Fifo,
         software_eoi: EoiMode::Early,
         vcpus: starts.iter().map(|cpu| VcpuConfig { affinity: cpus(&[*cpu]), start: CpuId(*cpu), load }).collect(),
+    }
+}
+
+/// The engine that has most on a maker's processors, but for IPI virtualization.
+pub(crate) const fn engine_of(vendor: Vendor) -> Engine {
+    match vendor {
+        Vendor::Intel => Engine::Posted,
+        Vendor::Amd => Engine::Avic(DoorbellRinger::Processor),
     }
 }
 

@@ -14,6 +14,7 @@ use carillon_machine::vmx::MsrBitmap;
 use carillon_machine::vmx::PageOffset;
 use carillon_machine::vmx::PhysicalWidth;
 use carillon_machine::vmx::PidMemory;
+use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::VectorRegister;
 use carillon_machine::vmx::VirtualApicPage;
 use carillon_machine::vmx::VirtualVector;

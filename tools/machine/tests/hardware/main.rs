@@ -7,4 +7,5 @@ mod avic_ipi;
 mod avic_race;
 mod avic_vm;
 mod ipi;
+mod order;
 mod vtd;

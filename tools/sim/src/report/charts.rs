@@ -33,7 +33,10 @@ use crate::RunResult;
 /// How a run is called wherever runs are compared: `planned`, or `planned, posted, load 2` where that tells more.
 pub(super) fn run_name(run: &RunResult) -> String {
     let mut name = run.policy.clone();
-    if run.engine != "as-is" {
+    if run.path != "as-is" {
+        name.push_str(&format!(", {}", run.path));
+    }
+    if run.engine != "chosen" {
         name.push_str(&format!(", {}", run.engine));
     }
     if run.load != 1.0 {

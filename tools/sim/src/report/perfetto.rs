@@ -30,7 +30,7 @@ struct Trace<'a> {
 struct About<'a> {
     scenario: &'a str,
     policy: &'a str,
-    engine: &'a str,
+    path: &'a str,
     seed: u64,
 }
 
@@ -75,7 +75,7 @@ fn track(kind: SpanKind) -> (u64, &'static str, &'static str) {
 /// # Errors
 /// [`ReportError::Trace`] when `out` cannot be written.
 pub fn perfetto(run: &RunResult, out: impl Write) -> Result<(), ReportError> {
-    let about = About { scenario: &run.scenario, policy: &run.policy, engine: &run.engine, seed: run.seed };
+    let about = About { scenario: &run.scenario, policy: &run.policy, path: &run.path, seed: run.seed };
     let trace = Trace { run, unit: "ns", about };
     serde_json::to_writer(out, &trace).map_err(|source| ReportError::Trace { scenario: run.scenario.clone(), source })
 }

@@ -306,7 +306,10 @@ mod tests {
         RunResult {
             scenario: "test".to_owned(),
             policy: "recorded".to_owned(),
-            engine: "as-is".to_owned(),
+            path: "as-is".to_owned(),
+            engine: "chosen".to_owned(),
+            host_ns: 0,
+            guests_latency: crate::Latency::default(),
             load: 1.0,
             seed: 1,
             duration_ns: 100_000_000,

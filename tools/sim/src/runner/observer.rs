@@ -51,6 +51,8 @@ pub(super) struct Observer {
     waiting: Open<WaitKey, WaitKey>,
     behind: BTreeMap<VcpuKey, VcpuKey>,
     exits: BTreeMap<ExitCause, u64>,
+    vcpu_exits: BTreeMap<VcpuKey, u64>,
+    guests: Latencies,
     handlers: Open<(SourceIndex, CpuId), ()>,
     running: Open<(VcpuKey, CpuId), ()>,
     timeline: Timeline,
@@ -67,6 +69,10 @@ struct Watched {
     result: SourceResult,
     /// When it was raised, if no handler of its owner has run since.
     raised: Option<Time>,
+    /// How often its vCPU had exited when it was raised.
+    exits_before: u64,
+    /// Who handles it.
+    handler: Option<VcpuKey>,
     /// When it was raised, if the host has not taken it since.
     raised_to_host: Option<Time>,
     latency: Latencies,
@@ -86,6 +92,7 @@ impl Watched {
             raised: 0,
             coalesced: 0,
             completed: 0,
+            without_exit: 0,
             moves: 0,
             failed_moves: 0,
             throttled: 0,
@@ -95,6 +102,8 @@ impl Watched {
         Self {
             result,
             raised: None,
+            exits_before: 0,
+            handler: source.path.handler().map(key),
             raised_to_host: None,
             latency: Latencies::default(),
             host_latency: Latencies::default(),
@@ -102,8 +111,11 @@ impl Watched {
         }
     }
 
-    fn raise(&mut self, at: Time) {
+    fn raise(&mut self, at: Time, exits: u64) {
         self.result.raised += 1;
+        if self.raised.is_none() {
+            self.exits_before = exits;
+        }
         self.raised.get_or_insert(at);
         self.raised_to_host.get_or_insert(at);
     }
@@ -134,7 +146,10 @@ impl Observer {
         let result = RunResult {
             scenario: scenario.name.clone(),
             policy: scenario.policy.to_string(),
+            path: scenario.path.to_string(),
             engine: scenario.engine.to_string(),
+            host_ns: 0,
+            guests_latency: crate::Latency::default(),
             load: scenario.load,
             seed: scenario.seed,
             duration_ns: 0,
@@ -160,6 +175,8 @@ impl Observer {
             waiting: Open::new(),
             behind: BTreeMap::new(),
             exits: BTreeMap::new(),
+            vcpu_exits: BTreeMap::new(),
+            guests: Latencies::default(),
             handlers: Open::new(),
             running: Open::new(),
             timeline: Timeline::new(machine.cpus, limit),
@@ -170,7 +187,11 @@ impl Observer {
     pub(super) fn observe(&mut self, at: Time, fact: &Fact) {
         self.hash.add(at, fact);
         match *fact {
-            Fact::Raised { source } => self.sources[source.0 as usize].raise(at),
+            Fact::Raised { source } => {
+                let watched = &mut self.sources[source.0 as usize];
+                let exits = watched.handler.and_then(|vcpu| self.vcpu_exits.get(&vcpu).copied()).unwrap_or(0);
+                watched.raise(at, exits);
+            }
             Fact::Coalesced { source } => self.sources[source.0 as usize].coalesce(at),
             Fact::Dispatched { source, cpu, entry, .. } => self.dispatched((at, entry), source, cpu),
             Fact::HostHandlerDone { source, cpu } => self.host_handler_done(at, source, cpu),
@@ -178,9 +199,17 @@ impl Observer {
                 let watched = &mut self.sources[source.0 as usize];
                 if let Some(raised) = watched.raised.take() {
                     watched.latency.add(at - raised);
+                    if watched.result.is_guests() {
+                        self.guests.add(at - raised);
+                    }
                 }
             }
-            Fact::Completed { source } => self.sources[source.0 as usize].result.completed += 1,
+            Fact::Completed { source } => {
+                let watched = &mut self.sources[source.0 as usize];
+                watched.result.completed += 1;
+                let exits = watched.handler.map(|vcpu| self.vcpu_exits.get(&vcpu).copied().unwrap_or(0));
+                watched.result.without_exit += u64::from(exits == Some(watched.exits_before));
+            }
             Fact::RetentionBegan { source, cpu } => self.retained.begin((source, cpu), at),
             Fact::RetentionEnded { source, cpu, by } => {
                 *self.forced.entry(source).or_default() += u64::from(by == RetentionEnd::Forced);
@@ -196,7 +225,10 @@ impl Observer {
                 }
             }
             Fact::VcpuStops { vcpu, cpu } => self.vcpu_stops(at, key(vcpu), cpu),
-            Fact::Exit { cause, .. } => *self.exits.entry(cause).or_default() += 1,
+            Fact::Exit { vcpu, cause, .. } => {
+                *self.exits.entry(cause).or_default() += 1;
+                *self.vcpu_exits.entry(key(vcpu)).or_default() += 1;
+            }
             Fact::Throttled { source } => self.sources[source.0 as usize].result.throttled += 1,
             Fact::Moved { source, cpu, vector } => {
                 let result = &mut self.sources[source.0 as usize].result;
@@ -273,6 +305,7 @@ impl Observer {
         mut self,
         end: Time,
         events: u64,
+        host_time: Span,
         event_channels: impl Iterator<Item = EventDomain>,
     ) -> RunResult {
         self.close(end);
@@ -306,6 +339,8 @@ impl Observer {
         RunResult {
             duration_ns: end.0,
             events,
+            host_ns: host_time.0,
+            guests_latency: self.guests.summary(),
             trace_hash: self.hash.value(),
             sources: self.sources.into_iter().map(Watched::finish).collect(),
             blocking,
@@ -372,5 +407,9 @@ const fn exit_name(cause: ExitCause) -> &'static str {
         ExitCause::Halt => "halt",
         ExitCause::Kick => "kick",
         ExitCause::Preempted => "pre-empted",
+        ExitCause::ApicAccess => "APIC access",
+        ExitCause::ApicWrite => "APIC write",
+        ExitCause::IncompleteIpi => "incomplete IPI",
+        ExitCause::NoAcceleration => "not accelerated",
     }
 }

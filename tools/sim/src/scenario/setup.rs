@@ -1,4 +1,4 @@
-//! From a scenario to a machine: copies written out, engines chosen, vectors leased, everything checked.
+//! From a scenario to a machine: copies written out, paths chosen, vectors leased, everything checked.
 
 use carillon_machine::ConfigError;
 use carillon_machine::Costs;
@@ -20,8 +20,8 @@ use vector_allocator::SourceId;
 use vector_allocator::Vector;
 
 use super::Destinations;
+use super::DevicePath;
 use super::Domain;
-use super::Engine;
 use super::Fault;
 use super::IoApicAck;
 use super::Load;
@@ -172,8 +172,8 @@ impl Scenario {
     fn domain(&self, index: usize, domain: &Domain, copy: u32) -> Result<DomainConfig, Fault> {
         #[expect(clippy::cast_possible_truncation, reason = "id + copies is at most 32752")]
         let id = DomainId(domain.id + copy as u16);
-        let kind = match (domain.kind, self.engine) {
-            (super::DomainKind::Pv, Engine::Remapped | Engine::Posted) if domain.id != 0 => DomainKind::Hvm,
+        let kind = match (domain.kind, self.path) {
+            (super::DomainKind::Pv, DevicePath::Remapped | DevicePath::Posted) if domain.id != 0 => DomainKind::Hvm,
             (super::DomainKind::Pv, _) => DomainKind::Pv,
             (super::DomainKind::Hvm, _) => DomainKind::Hvm,
         };
@@ -195,6 +195,10 @@ impl Scenario {
             owner: Owner::of(id),
             name: copy_of(&domain.name, domain.copies, copy),
             kind,
+            engine: domain
+                .engine
+                .unwrap_or(self.engine)
+                .resolve(self.host.vendor, vcpus.len().try_into().unwrap_or(u32::MAX)),
             event_abi,
             software_eoi,
             vcpus,
@@ -235,7 +239,7 @@ impl Scenario {
         self.check_priority(index, source)?;
         let vector = source.vector.map(Vector::new).transpose();
         let vector = vector.map_err(|error| Place::Source(index, "vector").fault(error))?;
-        let (kind, path) = path::choose(self.engine, index, source, handler.map(|(to, _)| to), machine)?;
+        let (kind, path) = path::choose(self.path, index, source, handler.map(|(to, _)| to), machine)?;
         Ok(SourceConfig {
             id: SourceId(source.id + copy),
             label: copy_of(&source.label, source.copies, copy),
@@ -292,6 +296,8 @@ impl Scenario {
             | ConfigError::DomainOwner { domain, .. }
             | ConfigError::VcpuStart { domain, .. }
             | ConfigError::EmptyPeriod { domain, .. }
+            | ConfigError::EngineVendor { domain, .. }
+            | ConfigError::EngineReach { domain, .. }
             | ConfigError::EventPorts { domain, .. }
             | ConfigError::Events { domain: Some(domain), .. } => {
                 let holds = |written: &Domain| {

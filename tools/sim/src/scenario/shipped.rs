@@ -1,6 +1,6 @@
 //! The scenarios that come with the program.
 
-use super::Engine;
+use super::DevicePath;
 use super::Scenario;
 use super::ScenarioError;
 
@@ -9,24 +9,26 @@ use super::ScenarioError;
 pub struct Shipped {
     name: &'static str,
     text: &'static str,
-    engine: Engine,
+    path: DevicePath,
 }
 
 const QUESTION: &str = include_str!("../../scenarios/question-2013.toml");
 const RETENTION: &str = include_str!("../../scenarios/retention.toml");
 const EXHAUSTION: &str = include_str!("../../scenarios/vector-exhaustion.toml");
+const ENGINES: &str = include_str!("../../scenarios/engines.toml");
 const BIG_HOST: &str = include_str!("../../scenarios/big-host.toml");
 
 impl Shipped {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self { name: "question-2013", text: QUESTION, engine: Engine::AsIs },
-        Self { name: "question-2013-event", text: QUESTION, engine: Engine::Event },
-        Self { name: "question-2013-remapped", text: QUESTION, engine: Engine::Remapped },
-        Self { name: "question-2013-posted", text: QUESTION, engine: Engine::Posted },
-        Self { name: "retention", text: RETENTION, engine: Engine::AsIs },
-        Self { name: "vector-exhaustion", text: EXHAUSTION, engine: Engine::AsIs },
-        Self { name: "big-host", text: BIG_HOST, engine: Engine::AsIs },
+    pub const ALL: [Self; 8] = [
+        Self { name: "question-2013", text: QUESTION, path: DevicePath::AsIs },
+        Self { name: "question-2013-event", text: QUESTION, path: DevicePath::Event },
+        Self { name: "question-2013-remapped", text: QUESTION, path: DevicePath::Remapped },
+        Self { name: "question-2013-posted", text: QUESTION, path: DevicePath::Posted },
+        Self { name: "retention", text: RETENTION, path: DevicePath::AsIs },
+        Self { name: "vector-exhaustion", text: EXHAUSTION, path: DevicePath::AsIs },
+        Self { name: "engines", text: ENGINES, path: DevicePath::AsIs },
+        Self { name: "big-host", text: BIG_HOST, path: DevicePath::AsIs },
     ];
 
     /// The one of this name.
@@ -54,8 +56,8 @@ impl Shipped {
     pub fn scenario(&self) -> Result<Scenario, ScenarioError> {
         let mut scenario = Scenario::parse(self.name, self.text)?;
         self.name.clone_into(&mut scenario.name);
-        if self.engine != Engine::AsIs {
-            scenario.engine = self.engine;
+        if self.path != DevicePath::AsIs {
+            scenario.path = self.path;
         }
         Ok(scenario)
     }

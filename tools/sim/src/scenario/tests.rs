@@ -5,7 +5,7 @@ use proptest::prelude::any;
 use proptest::proptest;
 use vector_allocator::CpuId;
 
-use super::Engine;
+use super::DevicePath;
 use super::Scenario;
 use super::ScenarioError;
 use super::Shipped;
@@ -157,19 +157,19 @@ fn copies_go_round_the_affinity_and_to_one_vcpu_each() {
 #[test]
 fn an_engine_changes_the_path_of_guests_devices_and_of_nothing_else() {
     let question = Shipped::named("question-2013").unwrap().scenario().unwrap();
-    for engine in Engine::ALL {
-        let setup = Scenario { engine, ..question.clone() }.setup().unwrap();
+    for path in DevicePath::ALL {
+        let setup = Scenario { path, ..question.clone() }.setup().unwrap();
         let (nic, sas) = setup.machine.sources.split_last().unwrap();
         assert!(sas.iter().all(|source| matches!(source.path, Path::EventChannel { .. })));
-        match (engine, nic.path) {
-            (Engine::Event, Path::EventChannel { .. }) => assert_eq!(nic.vector.unwrap().number(), 0x48),
-            (Engine::AsIs | Engine::Remapped, Path::Remapped { guest_vector, .. }) => {
+        match (path, nic.path) {
+            (DevicePath::Event, Path::EventChannel { .. }) => assert_eq!(nic.vector.unwrap().number(), 0x48),
+            (DevicePath::AsIs | DevicePath::Remapped, Path::Remapped { guest_vector, .. }) => {
                 assert_eq!((nic.vector.unwrap().number(), guest_vector.number()), (0x48, 0x80));
             }
-            (Engine::Posted, Path::Posted { guest_vector, .. }) => {
+            (DevicePath::Posted, Path::Posted { guest_vector, .. }) => {
                 assert_eq!((nic.vector, guest_vector.number()), (None, 0x80));
             }
-            (engine, path) => panic!("{engine} gave {path:?}"),
+            (path, other) => panic!("{path} gave {other:?}"),
         }
     }
 }

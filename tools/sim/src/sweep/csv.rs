@@ -5,7 +5,7 @@ use crate::RunResult;
 use crate::SourceResult;
 
 /// The names of the columns, with the end of the line.
-pub const HEADER: &str = "scenario,policy,engine,load,seed,duration_ns,trace_hash,source,label,owner,vector,cpu,raised,\
+pub const HEADER: &str = "scenario,policy,path,load,seed,duration_ns,trace_hash,source,label,owner,vector,cpu,raised,\
 coalesced,completed,moves,failed_moves,throttled,p50_ns,p99_ns,max_ns,mean_ns,host_p50_ns,host_p99_ns,host_max_ns,\
 blocked_times,blocked_total_ns,blocked_max_ns\n";
 
@@ -41,7 +41,7 @@ fn row(result: &RunResult, source: &SourceResult) -> String {
         "{},{},{},{},{},{},{:016x},{},{},{},{},{},{},{:.1},{}\n",
         quoted(&result.scenario),
         result.policy,
-        result.engine,
+        result.path,
         result.load,
         result.seed,
         result.duration_ns,

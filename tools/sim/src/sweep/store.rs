@@ -108,7 +108,7 @@ fn is_torn(line: &[u8]) -> bool {
     !line.ends_with(b"\n") && (line.starts_with(BEGINNING) || BEGINNING.starts_with(line))
 }
 
-/// A fingerprint of what a scenario says, policy, engine, load and seed apart: these are the point's. The program's version
+/// A fingerprint of what a scenario says, policy, path, load and seed apart: these are the point's. The program's version
 /// is part of it, since another one may find something else.
 pub(super) fn fingerprint(scenario: &Scenario) -> u64 {
     fingerprint_by(env!("CARGO_PKG_VERSION"), scenario)
@@ -117,7 +117,7 @@ pub(super) fn fingerprint(scenario: &Scenario) -> u64 {
 /// FNV-1a over the version and the scenario's JSON, which are the same on every machine.
 fn fingerprint_by(version: &str, scenario: &Scenario) -> u64 {
     let mut plain = scenario.clone();
-    (plain.policy, plain.engine, plain.load, plain.seed) = Default::default();
+    (plain.policy, plain.path, plain.load, plain.seed) = Default::default();
     // A scenario is plain data: numbers, texts and lists always have a JSON form.
     let bytes = serde_json::to_vec(&plain).unwrap_or_default();
     let all = version.bytes().chain(bytes);
@@ -129,7 +129,7 @@ mod tests {
     use super::BEGINNING;
     use super::fingerprint;
     use super::fingerprint_by;
-    use crate::Engine;
+    use crate::DevicePath;
     use crate::Shipped;
     use crate::VectorPolicy;
     use crate::sweep::Outcome;
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn every_record_begins_as_a_torn_one_is_known_by() {
         let point =
-            Point { scenario: 7, policy: VectorPolicy::Recorded, engine: Engine::AsIs, load: 1.0, seed: u64::MAX };
+            Point { scenario: 7, policy: VectorPolicy::Recorded, path: DevicePath::AsIs, load: 1.0, seed: u64::MAX };
         let record = Record { point, outcome: Outcome::Fault(String::new()) };
         assert!(serde_json::to_vec(&record).unwrap().starts_with(BEGINNING));
     }
