@@ -7,7 +7,7 @@ use bitfield_struct::bitfield;
 
 use crate::sysctl::Bitmap;
 
-/// The versions of the interface whose layouts these are, newest first: Xen 4.19–4.21, 4.18, 4.17, 4.16–4.15 and 4.14.
+/// The versions of the interface whose layouts these are, newest first: 0x17 came with Xen 4.19, 0x15 with 4.17.
 pub const VERSIONS: [u32; 5] = [0x17, 0x16, 0x15, 0x14, 0x13];
 
 /// Says where a vCPU may run (`XEN_DOMCTL_setvcpuaffinity`).

@@ -9,7 +9,7 @@ use zerocopy::Immutable;
 use zerocopy::IntoBytes;
 use zerocopy::KnownLayout;
 
-/// The versions of the interface whose layouts these are, newest first: Xen 4.21, 4.17–4.20, 4.16, 4.15–4.13 and 4.12.
+/// The versions of the interface whose layouts these are, newest first: 0x16 came with Xen 4.21, 0x15 with 4.17.
 pub const VERSIONS: [u32; 5] = [0x16, 0x15, 0x14, 0x13, 0x12];
 
 /// Reads the hypervisor's console ring (`XEN_SYSCTL_readconsole`).

@@ -1,15 +1,15 @@
 //! What the hypervisor says of itself (`public/version.h`); this interface is stable.
 
 /// The version: major in bits 31:16, minor below (`XENVER_version`).
-pub const XENVER_VERSION: u64 = 0;
+pub const XENVER_VERSION: u32 = 0;
 /// What follows the version's two numbers (`XENVER_extraversion`).
-pub const XENVER_EXTRAVERSION: u64 = 1;
+pub const XENVER_EXTRAVERSION: u32 = 1;
 /// Who compiled it, when and by what (`XENVER_compile_info`).
-pub const XENVER_COMPILE_INFO: u64 = 2;
+pub const XENVER_COMPILE_INFO: u32 = 2;
 /// The kinds of guests it runs (`XENVER_capabilities`).
-pub const XENVER_CAPABILITIES: u64 = 3;
+pub const XENVER_CAPABILITIES: u32 = 3;
 /// Its command line (`XENVER_commandline`).
-pub const XENVER_COMMANDLINE: u64 = 9;
+pub const XENVER_COMMANDLINE: u32 = 9;
 
 /// The size of [`XENVER_EXTRAVERSION`]'s text, bytes.
 pub const EXTRAVERSION_SIZE: usize = 16;

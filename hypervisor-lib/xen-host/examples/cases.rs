@@ -21,6 +21,9 @@ use hypervisor_abi::trace;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
+/// A case and its name.
+type Case = (&'static str, fn() -> Outcome);
+
 /// How long an event may take.
 const AN_EVENT: Duration = Duration::from_secs(10);
 
@@ -139,7 +142,7 @@ fn traces() -> Outcome {
 }
 
 fn main() {
-    let cases: [(&str, fn() -> Outcome); 7] = [
+    let cases: [Case; 7] = [
         ("versions", versions),
         ("machine", machine),
         ("console", console),

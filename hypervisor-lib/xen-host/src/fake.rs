@@ -204,7 +204,7 @@ impl FakeXen {
         Ok(())
     }
 
-    fn tell_version(command: u64, room: &mut [u8]) -> Result<u64, Refused> {
+    fn tell_version(command: u32, room: &mut [u8]) -> Result<u64, Refused> {
         let text = match command {
             version::XENVER_VERSION => return Ok(4 << 16 | 17),
             version::XENVER_EXTRAVERSION => ".7",
@@ -233,7 +233,10 @@ impl Hypercalls for FakeXen {
             (true, true) => Ok(()),
         };
         match call.number {
-            HypercallNumber::XenVersion => Self::tell_version(call.command.expect("a command"), call.argument),
+            HypercallNumber::XenVersion => {
+                let command = call.command.and_then(|command| u32::try_from(command).ok());
+                Self::tell_version(command.expect("a small command"), call.argument)
+            }
             HypercallNumber::Sysctl => {
                 let mut request = Sysctl::read_from_bytes(call.argument).expect("a whole request");
                 allowed(request.interface_version, self.traits.sysctl)?;

@@ -164,11 +164,11 @@ pub(crate) fn version_of(calls: &impl Hypercalls) -> Result<XenVersion, Refused>
     Ok(XenVersion { major: half(16), minor: half(0), extra })
 }
 
-fn xen_version(calls: &impl Hypercalls, command: u64, argument: &mut [u8]) -> Result<u64, Refused> {
-    calls.call(Call { number: HypercallNumber::XenVersion, command: Some(command), argument, buffers: &mut [] })
+fn xen_version(calls: &impl Hypercalls, command: u32, argument: &mut [u8]) -> Result<u64, Refused> {
+    calls.call(Call { number: HypercallNumber::XenVersion, command: Some(command.into()), argument, buffers: &mut [] })
 }
 
-fn text_of(calls: &impl Hypercalls, command: u64, room: &mut [u8]) -> Result<String, Refused> {
+fn text_of(calls: &impl Hypercalls, command: u32, room: &mut [u8]) -> Result<String, Refused> {
     xen_version(calls, command, room)?;
     Ok(text(room))
 }

@@ -300,6 +300,8 @@ fn dumps() -> Explanation {
              replay what the host did, and ftrace how long dom0's handlers take. Traces may be compressed (.gz)."
                 .to_owned(),
             "Then: carillon inspect --from my-host".to_owned(),
+            "Where the program itself runs in dom0, `carillon record my-host` does most of it, and --live needs no recording."
+                .to_owned(),
         ],
         commands,
         costs: Vec::new(),

@@ -196,8 +196,8 @@ impl Inspection {
             .domains
             .iter()
             .map(|domain| match &domain.name {
-                Some(name) => format!("{} {name}, {}", domain.id, vcpus(domain)),
-                None => format!("{}, {}", domain.id, vcpus(domain)),
+                Some(name) => format!("{} {name}, {}{}", domain.id, vcpus(domain), functions(domain)),
+                None => format!("{}, {}{}", domain.id, vcpus(domain), functions(domain)),
             })
             .collect();
         page.line(Tone::Plain, &format!("Domains: {}.", domains.join("; ")));
@@ -218,6 +218,11 @@ fn vcpus(domain: &DomainFacts) -> String {
         0 => "vCPUs not recorded".to_owned(),
         count => format!("vCPUs: {count}"),
     }
+}
+
+/// What is passed through to a domain; nothing if that is not known.
+fn functions(domain: &DomainFacts) -> String {
+    if domain.functions.is_empty() { String::new() } else { format!(", has {}", domain.functions.join(", ")) }
 }
 
 /// Which columns a table has.

@@ -55,29 +55,26 @@ impl Files {
             }
         }
         files.keep("interrupts.txt", fs::read(INTERRUPTS).map_err(|error| format!("{INTERRUPTS}: {error}")));
-        files.keep("pci.txt", pci::list().map_err(|error| format!("{}: {error}", pci::DEVICES)));
         files.keep("xl-info.txt", xl::info(xen).map_err(|error| failure(&error)));
-        match xen.domains() {
-            Ok(domains) => files.gather_domains(xen, &domains),
+        let domains = match xen.domains() {
+            Ok(domains) => domains,
             Err(error) => {
-                for name in ["xl-list.txt", "xl-vcpu-list.txt"] {
-                    files.lack(name, &failure(&error));
-                }
+                files.lack("xl-list.txt", &failure(&error));
+                return Ok(files);
             }
-        }
+        };
+        let told = Told::by_xenstore(&domains).unwrap_or_else(|error| {
+            files.lack("names and devices of domains", &failure(&error));
+            Told::default()
+        });
+        files.keep("pci.txt", pci::list(&told.functions).map_err(|error| format!("{}: {error}", pci::DEVICES)));
+        files.gather_domains(xen, &domains, &told);
         Ok(files)
     }
 
     /// What there is of each domain.
-    fn gather_domains<H: Hypercalls>(&mut self, xen: &Hypervisor<H>, domains: &[Domain]) {
-        let names = match domain_names(domains) {
-            Ok(names) => names,
-            Err(error) => {
-                self.lack("the domains' names", &failure(&error));
-                BTreeMap::new()
-            }
-        };
-        let name = |domain: &Domain| names.get(&domain.id.0).cloned().unwrap_or_else(|| "(null)".to_owned());
+    fn gather_domains<H: Hypercalls>(&mut self, xen: &Hypervisor<H>, domains: &[Domain], told: &Told) {
+        let name = |domain: &Domain| told.names.get(&domain.id.0).cloned().unwrap_or_else(|| "(null)".to_owned());
         self.put("xl-list.txt", xl::list(domains, &name));
         self.keep("xl-vcpu-list.txt", xl::vcpu_list(xen, domains, &name).map_err(|error| failure(&error)));
         for domain in domains {
@@ -106,14 +103,27 @@ impl Files {
     }
 }
 
-/// The domains' names as the toolstack gave them; a domain without one is left out.
-fn domain_names(domains: &[Domain]) -> Result<BTreeMap<u16, String>, XenError> {
-    let mut store = XenStore::open()?;
-    let mut names = BTreeMap::new();
-    for domain in domains {
-        if let Some(name) = store.read(&format!("/local/domain/{}/name", domain.id.0))? {
-            names.insert(domain.id.0, name);
+/// What the toolstack wrote down about the domains.
+#[derive(Debug, Default)]
+struct Told {
+    /// Their names; a domain without one is left out.
+    names: BTreeMap<u16, String>,
+    /// The PCI functions passed through, and to which domain.
+    functions: BTreeMap<String, u16>,
+}
+
+impl Told {
+    fn by_xenstore(domains: &[Domain]) -> Result<Self, XenError> {
+        let mut store = XenStore::open()?;
+        let mut told = Self::default();
+        for domain in domains.iter().map(|domain| domain.id.0) {
+            if let Some(name) = store.read(&format!("/local/domain/{domain}/name"))? {
+                told.names.insert(domain, name);
+            }
+            for function in pci::assigned_to(&mut store, domain)? {
+                told.functions.insert(function, domain);
+            }
         }
+        Ok(told)
     }
-    Ok(names)
 }

@@ -19,6 +19,8 @@ pub struct PciFunction {
     pub class: u32,
     /// The driver in dom0; none for a function dom0 does not drive.
     pub driver: Option<String>,
+    /// The domain it is passed through to; none if it is nobody's, or who has it was not recorded.
+    pub assigned: Option<u16>,
 }
 
 /// Reads the list.
@@ -31,7 +33,7 @@ pub fn parse(source: &Source) -> Result<Vec<PciFunction>, ImportError> {
     lines.map(|(number, line)| parse_function(Cursor::new(source.name(), number, line.trim_end()))).collect()
 }
 
-/// `PCI 0000:00:06.0 0x1000 0x0079 class=0x010400 drv=megaraid_sas`
+/// `PCI 0000:00:06.0 0x1000 0x0079 class=0x010400 drv=megaraid_sas`, and ` dom=1` if it is passed through.
 fn parse_function(mut cursor: Cursor<'_>) -> Result<PciFunction, ImportError> {
     cursor.expect("PCI")?;
     let before = cursor;
@@ -46,8 +48,14 @@ fn parse_function(mut cursor: Cursor<'_>) -> Result<PciFunction, ImportError> {
     cursor.expect("class=0x")?;
     let class = cursor.hex_as("a class code")?;
     cursor.expect("drv=")?;
-    let driver = Some(cursor.rest().trim()).filter(|driver| !driver.is_empty()).map(str::to_owned);
-    Ok(PciFunction { address, vendor, device, class, driver })
+    let (driver, domain) = match cursor.rest().split_once(" dom=") {
+        Some((driver, domain)) => (driver, Some(domain.trim())),
+        None => (cursor.rest(), None),
+    };
+    let number = |domain: &str| domain.parse().map_err(|_| cursor.error_at(domain, "a domain number"));
+    let assigned = domain.map(number).transpose()?;
+    let driver = Some(driver.trim()).filter(|driver| !driver.is_empty()).map(str::to_owned);
+    Ok(PciFunction { address, vendor, device, class, driver, assigned })
 }
 
 /// Whether `text` is `ssss:bb:dd.f` in hexadecimal.
@@ -83,6 +91,11 @@ mod tests {
     fn a_function_without_driver_and_a_wrong_address_are_told_apart() {
         let functions = parse(&Source::new("p", "PCI 0000:00:04.0 0x15ad 0x07b0 class=0x020000 drv=\n")).unwrap();
         assert_eq!((functions[0].driver.as_ref(), functions[0].class_name().as_str()), (None, "Ethernet controller"));
+        let passed = "PCI 0000:00:04.0 0x15ad 0x07b0 class=0x020000 drv=pciback dom=7\n";
+        let functions = parse(&Source::new("p", passed)).unwrap();
+        assert_eq!((functions[0].driver.as_deref(), functions[0].assigned), (Some("pciback"), Some(7)));
+        let error = parse(&Source::new("p", passed.replace("dom=7", "dom=x"))).unwrap_err();
+        assert_eq!(error.to_string(), "p:1: expected a domain number, found \"x\"");
         let error = parse(&Source::new("p", "PCI 00:04.0 0x15ad 0x07b0 class=0x020000 drv=")).unwrap_err();
         assert!(error.to_string().starts_with("p:1: expected a PCI address, found \" 00:04.0"), "{error}");
     }

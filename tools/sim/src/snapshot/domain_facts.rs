@@ -10,6 +10,7 @@ use vector_allocator::DomainId;
 
 use super::HostSnapshot;
 use crate::import::Affinity;
+use crate::import::PciFunction;
 use crate::import::encode;
 
 /// One domain.
@@ -25,6 +26,8 @@ pub struct DomainFacts {
     pub kind: Option<DomainKind>,
     /// Its vCPUs.
     pub vcpus: Vec<VcpuFacts>,
+    /// The PCI functions passed through to it, as far as that was recorded.
+    pub functions: Vec<String>,
 }
 
 /// One vCPU.
@@ -64,9 +67,15 @@ impl HostSnapshot {
                     _ => DomainKind::Pv,
                 }),
                 vcpus: self.vcpus(id),
+                functions: self.assigned_to(id).map(|function| function.address.clone()).collect(),
             }
         };
         self.domain_ids().into_iter().map(facts).collect()
+    }
+
+    /// The PCI functions passed through to a domain, as far as that was recorded.
+    pub(super) fn assigned_to(&self, id: DomainId) -> impl Iterator<Item = &PciFunction> {
+        self.functions.iter().flatten().filter(move |function| function.assigned == Some(id.0))
     }
 
     /// A domain's vCPUs: from the domain dump, or from `xl vcpu-list` where the dump has not got them.
@@ -97,5 +106,45 @@ impl HostSnapshot {
                 },
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::Path;
+
+    use vector_allocator::DomainId;
+
+    use crate::snapshot::HostSnapshot;
+
+    /// The recorded host, its card passed through to `domains` as `pci.txt` says.
+    fn host(assigned: &[(&str, u16)]) -> HostSnapshot {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/xen-sas-nic");
+        let read = |name: &str| fs::read(directory.join(name)).expect("a recorded file");
+        let mut files: BTreeMap<String, Vec<u8>> =
+            ["dump-i.txt", "dump-q.txt"].map(|name| (name.to_owned(), read(name))).into();
+        let pci = String::from_utf8(read("pci.txt")).expect("text");
+        let line = |line: &str| {
+            let owner = assigned.iter().find(|(address, _)| line.contains(address));
+            format!("{line}{}\n", owner.map(|(_, domain)| format!(" dom={domain}")).unwrap_or_default())
+        };
+        files.insert("pci.txt".into(), pci.lines().map(line).collect::<String>().into());
+        HostSnapshot::from_files("host", files).expect("a host")
+    }
+
+    #[test]
+    fn a_guest_that_has_one_function_gets_its_interrupts_from_there() {
+        let function = |host: &HostSnapshot, irq: u32| {
+            host.sources().into_iter().find(|source| source.irq == irq).expect("the source").function
+        };
+        let one = host(&[("00:04.0", 1)]);
+        let guest = one.domain_facts().into_iter().find(|domain| domain.id == DomainId(1)).expect("the guest");
+        assert_eq!(guest.functions, ["0000:00:04.0"]);
+        assert_eq!(function(&one, 26).as_deref(), Some("0000:00:04.0"));
+        assert_eq!(function(&one, 25), None, "dom0's is not the guest's");
+        // With two functions it cannot be told.
+        assert_eq!(function(&host(&[("00:04.0", 1), ("00:1f.2", 1)]), 26), None);
     }
 }

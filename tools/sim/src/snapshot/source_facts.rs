@@ -16,6 +16,7 @@ use super::names::port_of;
 use crate::import::Binder;
 use crate::import::Handling;
 use crate::import::IrqLine;
+use crate::import::PciFunction;
 use crate::import::Trigger;
 use crate::import::encode;
 
@@ -31,7 +32,7 @@ pub struct SourceFacts {
     pub owner: Owner,
     /// How the owner is known.
     pub owner_evidence: String,
-    /// The PCI function behind it, where a name points to one: `0000:00:06.0`.
+    /// The PCI function behind it, where a name points to one, or its owner has only one: `0000:00:06.0`.
     pub function: Option<String>,
     /// How it signals, as Xen names it: `PCI-MSI/-X`.
     pub trigger: String,
@@ -131,13 +132,21 @@ impl HostSnapshot {
         self.irqs.irqs.iter().map(|irq| self.source(irq, &names)).collect()
     }
 
+    /// What a guest's interrupt must come from: the only function that is passed through to it.
+    fn only_function_of(&self, owner: Owner) -> Option<&PciFunction> {
+        let Owner::Guest(id) = owner else { return None };
+        let mut functions = self.assigned_to(id);
+        functions.next().filter(|_| functions.next().is_none())
+    }
+
     fn source(&self, irq: &IrqLine, names: &[PirqName]) -> SourceFacts {
         let bindings: Vec<SourceBinding> = irq.binders().iter().map(|binder| self.binding(binder, names)).collect();
         let (owner, owner_evidence) = self.owner(irq);
         let named = bindings.iter().filter(|binding| binding.owner() == owner).find_map(|binding| binding.name.clone());
         let any_name = || bindings.iter().find_map(|binding| binding.name.clone());
-        let function =
+        let named_function =
             bindings.iter().filter_map(|binding| binding.name.as_deref()).find_map(|name| self.function_named(name));
+        let function = named_function.or_else(|| self.only_function_of(owner));
         let kind = irq.trigger.kind();
         let ack = self.io_apic_ack();
         let (acknowledgement, retains_in_service) = acknowledgement(irq, ack.value, &ack.evidence);
