@@ -1,6 +1,7 @@
 //! Aimed moves, on a Xen whose vectors follow the cursor.
 
 mod promises;
+mod recorded;
 mod xen;
 
 use vector_allocator::CpuId;
