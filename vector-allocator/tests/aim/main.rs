@@ -1,6 +1,7 @@
 //! Aimed moves, on a Xen whose vectors follow the cursor.
 
 mod promises;
+mod recorded;
 mod xen;
 
 use vector_allocator::CpuId;
@@ -21,6 +22,7 @@ use vector_allocator::aim::Lever;
 use vector_allocator::aim::Limits;
 use vector_allocator::aim::Outcome;
 use vector_allocator::aim::Refusal;
+use vector_allocator::aim::Sight;
 use vector_allocator::inversions;
 
 use xen::GUEST;
@@ -74,6 +76,22 @@ fn an_inversion_is_mended_in_place_and_every_move_after_the_probe_gets_the_predi
 }
 
 #[test]
+fn a_vector_that_is_taken_on_the_cpu_is_passed_over() {
+    let mut xen = Xen::new(DestinationModel::Physical);
+    xen.turn(3);
+    for irq in 24..30 {
+        xen.add(irq, GUEST, MSI, &on(2));
+    }
+    let host = xen.host();
+    let [first, last] = [24, 29].map(|irq| Vector::new(xen.vector(irq)).expect("a vector"));
+    let step =
+        |vector: Vector, up: i16| Vector::try_from(u8::try_from(i16::from(vector.number()) + up).unwrap()).unwrap();
+    let sight = Sight::on(&host.layout, step(first, -8));
+    assert_eq!(Vec::from_iter(sight.predict(&host, CpuId(3)).iter()), [first]);
+    assert_eq!(Vec::from_iter(sight.predict(&host, CpuId(2)).iter()), [step(last, 8)]);
+}
+
+#[test]
 fn where_places_may_change_the_two_are_parted() {
     let mut xen = inverted();
     let mut apply = apply(Goal { pin: Pinning::Anyone, ..Goal::default() }, &xen);
@@ -102,7 +120,7 @@ fn what_is_known_of_the_cursor_spares_the_probe_and_a_rehearsal_tells_what_will_
     let mut apply = apply(IN_PLACE, &xen);
     let (tasks, outcome) = apply.rehearse(&xen.host(), drawn);
     assert_eq!((outcome, xen.deeds), (Outcome::Mended, 0));
-    apply = apply.with_sight(vector_allocator::aim::Sight::on(&xen.host().layout, drawn));
+    apply = apply.with_sight(Sight::on(&xen.host().layout, drawn));
     assert_eq!(run(&mut apply, &mut xen), Outcome::Mended);
     let done: Vec<_> = apply.done().iter().map(|done| done.task.clone()).collect();
     assert_eq!(done, tasks);
