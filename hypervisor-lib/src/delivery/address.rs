@@ -8,6 +8,7 @@ use hypervisor_abi::apic::BROADCAST_XAPIC;
 use hypervisor_abi::apic::logical_x2apic_id;
 
 use super::message::Destination;
+use super::port::Port;
 
 /// What others have to know of a local APIC, as one word, so that it is never seen half changed.
 #[bitfield(u64)]
@@ -20,7 +21,10 @@ pub struct Address {
     pub mode: AddressMode,
     /// It is software-enabled: it takes vectors.
     pub takes_vectors: bool,
-    #[bits(28)]
+    /// Where vectors for it are left.
+    #[bits(2)]
+    pub port: Port,
+    #[bits(26)]
     __: u32,
 }
 

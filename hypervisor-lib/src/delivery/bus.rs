@@ -19,6 +19,8 @@ use super::inbox::Inbox;
 use super::inbox::Notification;
 use super::message::Destination;
 use super::message::Message;
+use super::port::Posted;
+use super::port::Receiver;
 
 /// The highest number a local APIC may have on a bus; the table by number has an entry for each.
 pub const MAX_APIC_ID: ApicId = ApicId(0xffff);
@@ -87,6 +89,12 @@ impl ApicBus {
         self.inboxes.get(vcpu.index())
     }
 
+    /// The vCPU whose local APIC has a number.
+    #[must_use]
+    pub fn vcpu(&self, id: ApicId) -> Option<VcpuId> {
+        Some(self.by_number(id.0)?.0)
+    }
+
     /// Where a vCPU's local APIC is; none if there is no such vCPU.
     #[must_use]
     pub fn address(&self, vcpu: VcpuId) -> Option<Address> {
@@ -126,15 +134,21 @@ impl ApicBus {
         }
     }
 
-    /// Leaves a message in the inbox of a vCPU, whose local APIC is at `address`, if it takes the message; and asks for a
-    /// kick.
+    /// Leaves a message for a vCPU, whose local APIC is at `address`, if it takes the message: where its port says; and asks
+    /// for it to be told.
     #[inline]
     pub(super) fn deliver<H: Host>(&self, vcpu: VcpuId, address: Address, message: &Message, host: &H) {
         let Some(inbox) = self.inbox(vcpu) else { return };
         let notification = match message.delivery {
             DeliveryMode::Fixed | DeliveryMode::LowestPriority if address.takes_vectors() => {
                 match Vector::new(message.vector) {
-                    Ok(vector) => inbox.post(vector, message.trigger),
+                    Ok(vector) => {
+                        let receiver = Receiver { vcpu, id: self.ids[vcpu.index()] };
+                        if address.port().post(receiver, vector, message.trigger, host) == Posted::Hardware {
+                            return;
+                        }
+                        inbox.post(vector, message.trigger)
+                    }
                     Err(_) => inbox.post_illegal_vector(),
                 }
             }

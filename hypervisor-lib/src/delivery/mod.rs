@@ -11,6 +11,10 @@
 //! [`Kick`](Action::Kick) if that was empty. Before the vCPU is entered, its thread calls
 //! [`sync`](software::LocalApic::sync).
 //!
+//! With an engine of the processor's, the vector goes where the processor finds it instead. [`engine`] has one face for all of
+//! them, software included; a hypervisor that runs vCPUs wants a [`VcpuApic`](engine::VcpuApic) rather than a bare
+//! [`LocalApic`](software::LocalApic).
+//!
 //! No lock is taken anywhere, and none of the loops depends on what a guest wrote: one goes over the vCPUs of the domain
 //! at most.
 //!
@@ -100,11 +104,13 @@ pub mod avic;
 mod bus;
 mod capability;
 mod choice;
+pub mod engine;
 mod host;
 mod inbox;
 mod interception;
 pub mod ipiv;
 mod message;
+mod port;
 pub mod posted;
 pub mod software;
 mod time;
@@ -141,6 +147,7 @@ pub use interception::Interception;
 pub use message::Destination;
 pub use message::Message;
 pub use message::NoMessage;
+pub use port::Port;
 pub use time::Deadline;
 pub use time::Moment;
 pub use vector_register::VectorRegister;

@@ -203,9 +203,9 @@ impl Twin {
         }
     }
 
-    fn finish(&mut self, access: Access, msr: u16) {
+    fn finish<T>(&mut self, access: Access<T>, msr: u16) {
         match access {
-            Access::Virtual(()) | Access::Native => {}
+            Access::Virtual(_) | Access::Native => {}
             Access::Exit(exit) => self.leave(exit, msr),
             Access::GeneralProtection => self.fault(),
         }

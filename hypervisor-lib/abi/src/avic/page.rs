@@ -20,12 +20,16 @@ const SLOTS: usize = 0x400 / SLOT_SIZE as usize;
 pub struct RegisterSlot {
     /// The register.
     pub value: AtomicU32,
+    /// The upper half of a register of 64 bits, where a processor keeps it there (Intel's ICR in x2APIC mode).
+    pub upper: AtomicU32,
     #[cfg(not(any(loom, shuttle)))]
-    unused: [AtomicU32; 3],
+    unused: [AtomicU32; 2],
 }
 
-/// A vCPU's local APIC in memory (APM vol. 2, 15.29.3). The processor that runs the vCPU, processors that send to it, the
-/// IOMMU and the hypervisor all change it at once, vectors by atomic operations on single bits.
+/// A vCPU's local APIC in memory: AVIC's backing page (APM vol. 2, 15.29.3). The processor that runs the vCPU, processors that
+/// send to it, the IOMMU and the hypervisor all change it at once, vectors by atomic operations on single bits. Intel's
+/// virtual-APIC page has the same layout (SDM vol. 3C, 30.1.1); it belongs to the processor that runs the vCPU, or to the
+/// vCPU's thread when none does.
 #[derive(Debug)]
 #[repr(C, align(4096))]
 pub struct BackingPage([RegisterSlot; SLOTS]);
@@ -67,7 +71,19 @@ impl BackingPage {
     /// The cell of a register.
     #[must_use]
     pub fn register(&self, register: ApicRegister) -> &AtomicU32 {
-        &self.0[usize::from(register.offset() / SLOT_SIZE)].value
+        &self.register_slot(register).value
+    }
+
+    /// The slot of a register.
+    #[must_use]
+    pub fn register_slot(&self, register: ApicRegister) -> &RegisterSlot {
+        &self.0[usize::from(register.offset() / SLOT_SIZE)]
+    }
+
+    /// The cell of the slot that holds the byte at `offset`, whether or not it is a register; none outside the page.
+    #[must_use]
+    pub fn slot(&self, offset: u16) -> Option<&AtomicU32> {
+        self.0.get(usize::from(offset / SLOT_SIZE)).map(|slot| &slot.value)
     }
 
     /// Whether a vector's bit is set.
@@ -117,6 +133,7 @@ mod tests {
     fn the_page_is_a_page_and_a_register_stands_at_its_offset() {
         assert_eq!((size_of::<BackingPage>(), align_of::<BackingPage>()), (PAGE_SIZE, PAGE_SIZE));
         assert_eq!((size_of::<RegisterSlot>(), offset_of!(RegisterSlot, value)), (usize::from(SLOT_SIZE), 0));
+        assert_eq!(offset_of!(RegisterSlot, upper), 4);
         let page = BackingPage::default();
         for offset in (0..0x400).step_by(16) {
             let Some(register) = ApicRegister::at_offset(offset) else { continue };
@@ -125,7 +142,11 @@ mod tests {
         for (slot, offset) in page.0.iter().zip((0..).step_by(16)) {
             let expected = ApicRegister::at_offset(offset).map_or(0, |_| u32::from(offset));
             assert_eq!(slot.value.load(Ordering::Relaxed), expected, "{offset:#x}");
+            for byte in [offset, offset + 15] {
+                assert!(page.slot(byte).is_some_and(|cell| core::ptr::eq(cell, &raw const slot.value)));
+            }
         }
+        assert!(page.slot(0x1000).is_none());
     }
 
     #[test]

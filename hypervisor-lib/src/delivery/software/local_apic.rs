@@ -25,6 +25,7 @@ use crate::delivery::address::AddressMode;
 use crate::delivery::host::Action;
 use crate::delivery::host::Host;
 use crate::delivery::message::Message;
+use crate::delivery::port::Port;
 use crate::delivery::time::Deadline;
 
 /// A vCPU's local APIC. It belongs to the thread that runs the vCPU.
@@ -42,6 +43,8 @@ pub struct LocalApic {
     pub(super) timer: Timer,
     /// What the host was last asked to set its timer to.
     pub(super) alarm: Option<Deadline>,
+    /// Where others leave vectors.
+    pub(super) port: Port,
 }
 
 /// What a local APIC is, for good.
@@ -96,6 +99,7 @@ impl LocalApic {
             vectors: LocalVectors::default(),
             timer: Timer::default(),
             alarm: None,
+            port: Port::Inbox,
         };
         apic.publish(host);
         apic
@@ -265,7 +269,7 @@ impl LocalApic {
         }
     }
 
-    fn end_level<H: Host>(&mut self, vector: Vector, host: &H) {
+    pub(in crate::delivery) fn end_level<H: Host>(&mut self, vector: Vector, host: &H) {
         if !(self.svr.suppress_eoi() && self.config.features.suppress_eoi) {
             host.act(Action::EndOfInterrupt(vector));
         }
@@ -301,7 +305,11 @@ impl LocalApic {
             (ApicMode::XApic, _) => AddressMode::Unmodelled,
         };
         let logical = if mode == AddressMode::X2Apic { self.ldr } else { self.ldr >> 24 };
-        let address = Address::new().with_mode(mode).with_logical(logical).with_takes_vectors(self.takes_vectors());
+        let address = Address::new()
+            .with_mode(mode)
+            .with_logical(logical)
+            .with_takes_vectors(self.takes_vectors())
+            .with_port(self.port);
         host.bus().publish(self.config.vcpu, address);
         if let Some(inbox) = host.bus().inbox(self.config.vcpu) {
             inbox.set_priority(self.priority.tpr() >> 4);

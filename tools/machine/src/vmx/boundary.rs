@@ -3,9 +3,9 @@
 
 use super::Activity;
 use super::Blocking;
-use super::Descriptor;
 use super::Exit;
 use super::Guest;
+use super::PostedRequests;
 use super::VirtualVector;
 use crate::Acknowledged;
 use crate::InterruptFlag;
@@ -34,7 +34,7 @@ impl Guest {
     ///
     /// `lapic` is the processor's own local APIC, which interrupts it when it can dispatch something; `descriptor` what the
     /// VMCS's descriptor address points to. The processor's spurious vector is taken to be 0xff.
-    pub fn boundary(&mut self, lapic: &mut Lapic, descriptor: &mut Descriptor) -> Event {
+    pub fn boundary(&mut self, lapic: &mut Lapic, descriptor: &mut impl PostedRequests) -> Event {
         let window = self.is_window_open();
         if window && self.vmcs.controls.primary.interrupt_window_exiting() {
             return Event::Exited(Exit::InterruptWindow);
@@ -55,7 +55,12 @@ impl Guest {
         self.vmcs.interrupt_flag == InterruptFlag::Set && self.vmcs.blocking == Blocking::None
     }
 
-    fn external_interrupt(&mut self, window: bool, lapic: &mut Lapic, descriptor: &mut Descriptor) -> Option<Event> {
+    fn external_interrupt(
+        &mut self,
+        window: bool,
+        lapic: &mut Lapic,
+        descriptor: &mut impl PostedRequests,
+    ) -> Option<Event> {
         lapic.dispatchable()?;
         let pin = self.vmcs.controls.pin;
         if !pin.external_interrupt_exiting() {

@@ -29,8 +29,12 @@ pub struct Primary {
     __: u8,
     /// HLT exits.
     pub hlt_exiting: bool,
-    #[bits(13)]
+    #[bits(9)]
     __: u16,
+    /// The tertiary controls count; otherwise all of them are 0.
+    pub activate_tertiary: bool,
+    #[bits(3)]
+    __: u8,
     /// CR8 and the task priority are the virtual-APIC page's.
     pub use_tpr_shadow: bool,
     #[bits(6)]
@@ -63,6 +67,18 @@ pub struct Secondary {
     __: u32,
 }
 
+/// The tertiary processor-based VM-execution controls (SDM vol. 3C, table 25-8).
+#[bitfield(u64)]
+#[derive(PartialEq, Eq)]
+pub struct Tertiary {
+    #[bits(4)]
+    __: u8,
+    /// Commands to other virtual processors are posted to them.
+    pub ipi_virtualization: bool,
+    #[bits(59)]
+    __: u64,
+}
+
 /// The primary VM-exit controls (SDM vol. 3C, table 25-13).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
@@ -84,6 +100,8 @@ pub struct Controls {
     pub primary: Primary,
     /// What concerns instructions, second word. [`Controls::secondary`] says what of it is in force.
     pub secondary: Secondary,
+    /// What concerns instructions, third word. [`Controls::tertiary`] says what of it is in force.
+    pub tertiary: Tertiary,
     /// What an exit does.
     pub exit: ExitControls,
 }
@@ -94,6 +112,12 @@ impl Controls {
     pub const fn secondary(&self) -> Secondary {
         if self.primary.activate_secondary() { self.secondary } else { Secondary::new() }
     }
+
+    /// The tertiary controls in force: none unless the primary controls activate them.
+    #[must_use]
+    pub const fn tertiary(&self) -> Tertiary {
+        if self.primary.activate_tertiary() { self.tertiary } else { Tertiary::new() }
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +127,7 @@ mod tests {
     use super::PinBased;
     use super::Primary;
     use super::Secondary;
+    use super::Tertiary;
 
     #[test]
     fn controls_have_the_bits_of_the_manual() {
@@ -110,6 +135,7 @@ mod tests {
         assert_eq!(u32::from(PinBased::new().with_process_posted_interrupts(true)), 1 << 7);
         assert_eq!(u32::from(Primary::new().with_interrupt_window_exiting(true)), 1 << 2);
         assert_eq!(u32::from(Primary::new().with_hlt_exiting(true)), 1 << 7);
+        assert_eq!(u32::from(Primary::new().with_activate_tertiary(true)), 1 << 17);
         assert_eq!(u32::from(Primary::new().with_use_tpr_shadow(true)), 1 << 21);
         assert_eq!(u32::from(Primary::new().with_use_msr_bitmaps(true)), 1 << 28);
         assert_eq!(u32::from(Primary::new().with_activate_secondary(true)), 1 << 31);
@@ -117,6 +143,7 @@ mod tests {
         assert_eq!(u32::from(Secondary::new().with_virtualize_x2apic_mode(true)), 1 << 4);
         assert_eq!(u32::from(Secondary::new().with_apic_register_virtualization(true)), 1 << 8);
         assert_eq!(u32::from(Secondary::new().with_virtual_interrupt_delivery(true)), 1 << 9);
+        assert_eq!(u64::from(Tertiary::new().with_ipi_virtualization(true)), 1 << 4);
         assert_eq!(u32::from(ExitControls::new().with_acknowledge_interrupt_on_exit(true)), 1 << 15);
     }
 
@@ -126,5 +153,14 @@ mod tests {
         assert_eq!(controls.secondary(), Secondary::new());
         controls.primary.set_activate_secondary(true);
         assert_eq!(controls.secondary(), Secondary::from(u32::MAX));
+    }
+
+    #[test]
+    fn tertiary_controls_that_are_not_activated_are_all_zero() {
+        let mut controls = Controls { tertiary: Tertiary::from(u64::MAX), ..Controls::default() };
+        controls.primary.set_activate_secondary(true);
+        assert_eq!(controls.tertiary(), Tertiary::new());
+        controls.primary.set_activate_tertiary(true);
+        assert_eq!(controls.tertiary(), Tertiary::from(u64::MAX));
     }
 }

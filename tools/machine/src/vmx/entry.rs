@@ -27,7 +27,7 @@ pub enum EntryFault {
         vtpr: u8,
     },
     /// A control that needs the TPR shadow is set without it.
-    #[error("x2APIC mode, APIC-register virtualization or virtual-interrupt delivery without TPR shadow")]
+    #[error("x2APIC mode, APIC-register, interrupt-delivery or IPI virtualization without TPR shadow")]
     NoTprShadow,
     /// The APIC-access page is not a page, or no memory.
     #[error("APIC-access address {0:#x} is not page-aligned or beyond the physical-address width")]
@@ -47,13 +47,16 @@ pub enum EntryFault {
     /// The notification vector is none.
     #[error("notification vector {0:#x} is above 255")]
     NotificationVector(u16),
+    /// The PID-pointer table is misplaced, or its last entry is.
+    #[error("PID-pointer table {0:#x} is not 8-byte-aligned or ends beyond the physical-address width")]
+    PidPointerTable(u64),
     /// The descriptor is misplaced.
     #[error("posted-interrupt descriptor {0:#x} is not 64-byte-aligned or beyond the physical-address width")]
     DescriptorAddress(u64),
 }
 
 impl PhysicalWidth {
-    const fn holds(self, address: u64, alignment: u64) -> bool {
+    pub(super) const fn holds(self, address: u64, alignment: u64) -> bool {
         let beyond = if self.0 < 64 { address >> self.0 } else { 0 };
         address.is_multiple_of(alignment) && beyond == 0
     }
@@ -93,6 +96,7 @@ impl Guest {
         } else if secondary.virtualize_x2apic_mode()
             || secondary.apic_register_virtualization()
             || secondary.virtual_interrupt_delivery()
+            || self.virtualizes_ipis()
         {
             return Err(EntryFault::NoTprShadow);
         }
@@ -107,7 +111,16 @@ impl Guest {
         if self.delivers() && !pin.external_interrupt_exiting() {
             return Err(EntryFault::NoExternalInterruptExiting);
         }
+        if self.virtualizes_ipis() {
+            self.check_ipis(width)?;
+        }
         if pin.process_posted_interrupts() { self.check_posting(width) } else { Ok(()) }
+    }
+
+    fn check_ipis(&self, width: PhysicalWidth) -> Result<(), EntryFault> {
+        let table = self.vmcs.pid_pointer_table;
+        let last = table.wrapping_add(u64::from(self.vmcs.last_pid_pointer) << 3);
+        if width.holds(table, 8) && width.holds(last, 8) { Ok(()) } else { Err(EntryFault::PidPointerTable(table)) }
     }
 
     fn check_tpr_shadow(&self, width: PhysicalWidth) -> Result<(), EntryFault> {
@@ -153,7 +166,9 @@ mod tests {
     use crate::vmx::Exit;
     use crate::vmx::Guest;
     use crate::vmx::PageOffset;
+    use crate::vmx::VirtualApicPage;
     use crate::vmx::VirtualVector;
+    use crate::vmx::Vmcs;
     use crate::vmx::guest::tests::delivering;
 
     const WIDTH: PhysicalWidth = PhysicalWidth(40);
@@ -200,6 +215,29 @@ mod tests {
             EntryFault::DescriptorAddress(0x2020),
         ];
         assert_eq!(faults, expected.map(Some));
+    }
+
+    #[test]
+    fn ipi_virtualization_needs_a_shadow_and_a_table_that_ends_within_memory() {
+        let sending = |change: fn(&mut Guest)| {
+            fault(|guest| {
+                guest.vmcs.controls.primary.set_activate_tertiary(true);
+                guest.vmcs.controls.tertiary.set_ipi_virtualization(true);
+                guest.vmcs.pid_pointer_table = (1 << 40) - 4096;
+                guest.vmcs.last_pid_pointer = 511;
+                change(guest);
+            })
+        };
+        assert_eq!(sending(|_| ()), None);
+        let table = |address| Some(EntryFault::PidPointerTable(address));
+        assert_eq!(sending(|guest| guest.vmcs.last_pid_pointer = 512), table((1 << 40) - 4096));
+        assert_eq!(sending(|guest| guest.vmcs.pid_pointer_table = 0x1004), table(0x1004));
+        assert_eq!(sending(|guest| guest.vmcs.pid_pointer_table = 1 << 40), table(1 << 40));
+        assert_eq!(sending(|guest| guest.vmcs.pid_pointer_table = u64::MAX - 7), table(u64::MAX - 7));
+        let mut alone = Guest::new(Vmcs::default(), VirtualApicPage::new());
+        alone.vmcs.controls.primary.set_activate_tertiary(true);
+        alone.vmcs.controls.tertiary.set_ipi_virtualization(true);
+        assert_eq!(alone.enter(WIDTH), Err(EntryFault::NoTprShadow));
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub struct Vmcs {
     pub msr_bitmap: MsrBitmap,
     /// The physical address of the posted-interrupt descriptor.
     pub descriptor_address: u64,
+    /// The physical address of the PID-pointer table.
+    pub pid_pointer_table: u64,
+    /// The index of its last entry.
+    pub last_pid_pointer: u16,
     /// The posted-interrupt notification vector.
     pub notification_vector: u16,
     /// RVI and SVI.
@@ -81,6 +85,8 @@ impl Default for Vmcs {
             eoi_exit: EoiExitBitmap::default(),
             msr_bitmap: MsrBitmap::default(),
             descriptor_address: 0,
+            pid_pointer_table: 0,
+            last_pid_pointer: 0,
             notification_vector: 0,
             status: GuestInterruptStatus::new(),
             interrupt_flag: InterruptFlag::Clear,
@@ -143,6 +149,10 @@ impl Guest {
 
     pub(super) const fn virtualizes_registers(&self) -> bool {
         self.vmcs.controls.secondary().apic_register_virtualization()
+    }
+
+    pub(super) const fn virtualizes_ipis(&self) -> bool {
+        self.vmcs.controls.tertiary().ipi_virtualization()
     }
 
     pub(super) const fn shadows_tpr(&self) -> bool {

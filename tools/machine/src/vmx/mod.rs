@@ -8,10 +8,11 @@
 //!                                                  ▲                               │
 //!  CR8, APIC-access page, MSR ─► TPR, EOI, ────────┤                               └► interrupt window, external interrupt:
 //!      └► exit, or native        self-IPI          │                                  VM exit
+//!      └► IPI ─► PID-pointer table ─► another's PIR, notification
 //!  notification vector ─► PIR into VIRR, RVI ──────┘
 //! ```
 //!
-//! Not modelled: IPI virtualization, NMIs, event injection, the checks of host and guest state, guest-physical accesses to
+//! Not modelled: NMIs, event injection, the checks of host and guest state, guest-physical accesses to
 //! the APIC-access page, exits by CR8-load and CR8-store exiting.
 //!
 //! ```
@@ -43,6 +44,7 @@ mod controls;
 mod entry;
 mod exit;
 mod guest;
+mod ipi;
 mod msr;
 mod page;
 mod page_access;
@@ -56,6 +58,7 @@ pub use controls::ExitControls;
 pub use controls::PinBased;
 pub use controls::Primary;
 pub use controls::Secondary;
+pub use controls::Tertiary;
 pub use entry::EntryFault;
 pub use entry::PhysicalWidth;
 pub use exit::Exit;
@@ -66,6 +69,8 @@ pub use guest::Activity;
 pub use guest::Blocking;
 pub use guest::Guest;
 pub use guest::Vmcs;
+pub use ipi::Ipi;
+pub use ipi::PidMemory;
 pub use msr::MsrBitmap;
 pub use msr::MsrIndex;
 pub use page::PageOffset;
@@ -75,6 +80,7 @@ pub use page::Width;
 pub use posted::Descriptor;
 pub use posted::Notification;
 pub use posted::PostedControl;
+pub use posted::PostedRequests;
 pub use status::EoiExitBitmap;
 pub use status::GuestInterruptStatus;
 pub use status::VirtualVector;

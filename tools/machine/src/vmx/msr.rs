@@ -7,6 +7,7 @@ use hypervisor_abi::apic::MSR_X2APIC_LAST;
 use super::Access;
 use super::Exit;
 use super::Guest;
+use super::Ipi;
 use super::PageOffset;
 use super::VirtualVector;
 use super::page_access::after;
@@ -28,6 +29,7 @@ pub struct MsrIndex(u8);
 impl MsrIndex {
     const TPR: Self = Self(0x08);
     const EOI: Self = Self(0x0b);
+    const ICR: Self = Self(0x30);
     const SELF_IPI: Self = Self(0x3f);
 
     /// The index of `msr`; none if it is not of the APIC's range.
@@ -63,8 +65,8 @@ impl Guest {
         if virtualized { Access::Virtual(self.page.slot(index.offset())) } else { Access::Native }
     }
 
-    /// WRMSR of `value` to `msr`. Native outside 0x800 to 0x8ff, whose interception is not modelled.
-    pub fn wrmsr(&mut self, msr: u32, value: u64) -> Access {
+    /// WRMSR of `value` to `msr`; the IPI it calls for, which is to be given to [`send_ipi`](Self::send_ipi). Native outside 0x800 to 0x8ff, whose interception is not modelled.
+    pub fn wrmsr(&mut self, msr: u32, value: u64) -> Access<Option<Ipi>> {
         let Some(index) = MsrIndex::of(msr) else { return Access::Native };
         if !self.vmcs.controls.primary.use_msr_bitmaps() || index.is_in(&self.vmcs.msr_bitmap.write) {
             return Access::Exit(Exit::WriteMsr);
@@ -73,22 +75,23 @@ impl Guest {
             return Access::Native;
         }
         match index {
-            MsrIndex::TPR => self.write_byte_register(index, value, |guest, _| after(guest.virtualize_tpr())),
+            MsrIndex::TPR => self.write_byte_register(index, value, |guest, _| after(guest.virtualize_tpr(), None)),
             MsrIndex::EOI if self.delivers() => {
                 if value != 0 {
                     return Access::GeneralProtection;
                 }
                 // VEOI has 32 bits; the manual does not speak of the four bytes behind it.
                 self.page.set_word(PageOffset::VEOI, 0);
-                after(self.virtualize_eoi())
+                after(self.virtualize_eoi(), None)
             }
+            MsrIndex::ICR if self.virtualizes_ipis() => self.write_icr_msr(value),
             MsrIndex::SELF_IPI if self.delivers() => self.write_byte_register(index, value, |guest, number| {
                 let vector = VirtualVector(number);
                 if vector.class() == 0 {
                     return Access::Exit(Exit::ApicWrite(PageOffset::SELF_IPI));
                 }
                 guest.virtualize_self_ipi(vector);
-                Access::Virtual(())
+                Access::Virtual(None)
             }),
             _ => Access::Native,
         }
@@ -99,8 +102,8 @@ impl Guest {
         &mut self,
         index: MsrIndex,
         value: u64,
-        then: impl FnOnce(&mut Self, u8) -> Access,
-    ) -> Access {
+        then: impl FnOnce(&mut Self, u8) -> Access<Option<Ipi>>,
+    ) -> Access<Option<Ipi>> {
         let Ok(byte) = u8::try_from(value) else {
             return Access::GeneralProtection;
         };
@@ -184,7 +187,7 @@ mod tests {
         let mut guest = delivering_x2apic();
         assert_eq!(guest.wrmsr(0x83f, 0x0f), Access::Exit(Exit::ApicWrite(PageOffset::SELF_IPI)));
         assert_eq!(guest.page.word(PageOffset::SELF_IPI), 0x0f);
-        assert_eq!(guest.wrmsr(0x83f, 0x10), Access::Virtual(()));
+        assert_eq!(guest.wrmsr(0x83f, 0x10), Access::Virtual(None));
         assert!(guest.page.contains(VectorRegister::Request, VirtualVector(0x10)));
     }
 

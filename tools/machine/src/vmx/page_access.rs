@@ -9,6 +9,7 @@ use hypervisor_abi::apic::TriggerMode;
 use super::Access;
 use super::Exit;
 use super::Guest;
+use super::Ipi;
 use super::PageAccess;
 use super::PageOffset;
 use super::VirtualVector;
@@ -24,7 +25,7 @@ impl Guest {
             return Access::GeneralProtection;
         };
         self.page.set_word(PageOffset::VTPR, u32::from(class << 4));
-        after(self.virtualize_tpr())
+        after(self.virtualize_tpr(), ())
     }
 
     /// MOV from CR8. CR8-store exiting is not modelled.
@@ -46,8 +47,9 @@ impl Guest {
         }
     }
 
-    /// A data write to the APIC-access page at a linear address (SDM vol. 3C, 30.4.3).
-    pub fn write_page(&mut self, offset: PageOffset, width: Width, value: u32) -> Access {
+    /// A data write to the APIC-access page at a linear address (SDM vol. 3C, 30.4.3); the IPI it calls for, which is to be
+    /// given to [`send_ipi`](Self::send_ipi).
+    pub fn write_page(&mut self, offset: PageOffset, width: Width, value: u32) -> Access<Option<Ipi>> {
         if !self.vmcs.controls.secondary().virtualize_apic_accesses() {
             return Access::Native;
         }
@@ -55,7 +57,10 @@ impl Guest {
             return Access::Exit(Exit::ApicAccess { offset, access: PageAccess::Write });
         }
         self.page.store(offset, width, value);
-        after(self.emulate_write(offset))
+        match self.ipi_of_page().filter(|_| offset == PageOffset::VICR_LO) {
+            Some(ipi) => Access::Virtual(Some(ipi)),
+            None => after(self.emulate_write(offset), None),
+        }
     }
 
     /// An instruction fetch from the APIC-access page: never virtualized (SDM vol. 3C, 30.4.2).
@@ -107,11 +112,11 @@ impl Guest {
     }
 }
 
-/// What follows an access that was virtualized.
-pub(super) const fn after(exit: Option<Exit>) -> Access {
+/// What follows an access that was virtualized, with this result unless it exits.
+pub(super) const fn after<T: Copy>(exit: Option<Exit>, done: T) -> Access<T> {
     match exit {
         Some(exit) => Access::Exit(exit),
-        None => Access::Virtual(()),
+        None => Access::Virtual(done),
     }
 }
 
@@ -247,7 +252,7 @@ mod tests {
     #[test]
     fn a_command_that_is_no_self_ipi_is_in_the_page_when_the_guest_is_left() {
         let mut guest = delivering();
-        assert_eq!(guest.write_page(PageOffset::VICR_HI, Width::Doubleword, 0x0512_3456), Access::Virtual(()));
+        assert_eq!(guest.write_page(PageOffset::VICR_HI, Width::Doubleword, 0x0512_3456), Access::Virtual(None));
         assert_eq!(guest.page.word(PageOffset::VICR_HI), 0x0500_0000);
         let exit = Access::Exit(Exit::ApicWrite(PageOffset::VICR_LO));
         assert_eq!(guest.write_page(PageOffset::VICR_LO, Width::Doubleword, 0x51), exit);

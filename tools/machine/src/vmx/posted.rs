@@ -2,6 +2,8 @@
 
 use bitfield_struct::bitfield;
 use hypervisor_abi::apic::ApicId;
+use hypervisor_abi::posted::PostedDescriptor;
+use hypervisor_abi::sync::Ordering;
 use vector_allocator::Vector;
 
 use super::Guest;
@@ -35,6 +37,27 @@ pub struct Descriptor {
     pub control: PostedControl,
 }
 
+/// A descriptor of which the processor takes what was posted: its own memory, or memory that others share.
+pub trait PostedRequests {
+    /// Clears ON, then takes PIR out, each word by one locked operation at least.
+    fn take(&mut self) -> [u64; 4];
+}
+
+impl PostedRequests for Descriptor {
+    fn take(&mut self) -> [u64; 4] {
+        self.control.set_outstanding(false);
+        core::mem::take(&mut self.pir)
+    }
+}
+
+impl PostedRequests for &PostedDescriptor {
+    fn take(&mut self) -> [u64; 4] {
+        let outstanding = PostedControl::new().with_outstanding(true);
+        self.control.fetch_and(!u64::from(outstanding), Ordering::SeqCst);
+        self.pir.each_ref().map(|word| word.swap(0, Ordering::SeqCst))
+    }
+}
+
 /// What a posting agent does besides setting its bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notification {
@@ -59,9 +82,8 @@ impl Descriptor {
 impl Guest {
     /// Steps 3 and 5 to 7 of posted-interrupt processing (SDM vol. 3C, 30.6): ON is cleared, PIR moves into VIRR, RVI rises
     /// to the highest vector posted, and that is evaluated.
-    pub(super) fn process_posted(&mut self, descriptor: &mut Descriptor) {
-        descriptor.control.set_outstanding(false);
-        let posted = core::mem::take(&mut descriptor.pir);
+    pub(super) fn process_posted(&mut self, descriptor: &mut impl PostedRequests) {
+        let posted = descriptor.take();
         let vectors = (0..=255).map(VirtualVector);
         for vector in vectors.filter(|vector| posted[usize::from(vector.0) / 64] >> (vector.0 % 64) & 1 == 1) {
             self.page.insert(VectorRegister::Request, vector);
@@ -74,6 +96,8 @@ impl Guest {
 #[cfg(test)]
 mod tests {
     use hypervisor_abi::apic::ApicId;
+    use hypervisor_abi::posted::PostedDescriptor;
+    use hypervisor_abi::sync::Ordering;
     use proptest::prelude::any;
     use proptest::proptest;
     use vector_allocator::Vector;
@@ -81,6 +105,7 @@ mod tests {
     use super::Descriptor;
     use super::Notification;
     use super::PostedControl;
+    use super::PostedRequests;
     use crate::Recognition;
     use crate::vmx::VectorRegister;
     use crate::vmx::VirtualVector;
@@ -107,6 +132,18 @@ mod tests {
         assert_eq!(descriptor.post(vector), Notification::None);
         assert!(!descriptor.control.outstanding());
         assert_eq!(descriptor.pir, [0, 0, 1 << 1, 0]);
+    }
+
+    #[test]
+    fn a_descriptor_that_others_share_is_taken_like_an_own_one() {
+        let (pir, control) = ([1 << 20, 2, 3, 4], PostedControl::from(0x0000_0005_00f2_0003));
+        let mut own = Descriptor { pir, control };
+        let shared = PostedDescriptor::default();
+        shared.pir.iter().zip(pir).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+        shared.control.store(control.into(), Ordering::Relaxed);
+        assert_eq!((&mut &shared).take(), own.take());
+        assert_eq!(shared.control.load(Ordering::Relaxed), u64::from(own.control));
+        assert_eq!((&mut &shared).take(), [0; 4]);
     }
 
     proptest! {
