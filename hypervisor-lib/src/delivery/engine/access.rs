@@ -101,7 +101,6 @@ impl<E: DeliveryEngine> VcpuApic<E> {
             self.apic.show_icr(page, self.engine.icr_layout(self.apic.mode()));
         }
         self.note(&watch);
-        self.update_port(host);
         written
     }
 

@@ -70,10 +70,13 @@ impl Apicv {
         self.level
     }
 
-    /// The controls for a guest whose local APIC is in `mode`. A disabled one has nothing to virtualize.
+    /// The controls for a guest with this local APIC. A disabled one has nothing to virtualize; a software-disabled one refuses
+    /// vectors, which the processor would not.
     #[must_use]
-    pub fn controls(&self, mode: ApicMode) -> ApicvControls {
-        let has = |level| self.level >= level && mode != ApicMode::Disabled;
+    pub fn controls(&self, apic: &LocalApic) -> ApicvControls {
+        let mode = apic.mode();
+        let limit = if apic.takes_vectors() { self.level } else { self.level.min(ApicvLevel::Registers) };
+        let has = |level| limit >= level && mode != ApicMode::Disabled;
         ApicvControls {
             tpr_shadow: has(ApicvLevel::TprShadow),
             accesses: mode == ApicMode::XApic,
@@ -136,16 +139,16 @@ impl DeliveryEngine for Apicv {
         }
     }
 
-    fn port(&self, mode: ApicMode) -> Port {
-        if self.controls(mode).posting { Port::Descriptor } else { Port::Inbox }
+    fn port(&self, apic: &LocalApic) -> Port {
+        if self.controls(apic).posting { Port::Descriptor } else { Port::Inbox }
     }
 
     fn loan<H: Host>(&self, apic: &LocalApic, _host: &H) -> Loan {
-        match self.level {
-            _ if apic.mode() == ApicMode::Disabled => Loan::Nothing,
-            ApicvLevel::TprShadow => Loan::TaskPriority,
-            ApicvLevel::Registers => Loan::Registers,
-            ApicvLevel::Delivery | ApicvLevel::Posting | ApicvLevel::Ipis => Loan::Vectors,
+        match self.controls(apic) {
+            ApicvControls { delivery: true, .. } => Loan::Vectors,
+            ApicvControls { registers: true, .. } => Loan::Registers,
+            ApicvControls { tpr_shadow: true, .. } => Loan::TaskPriority,
+            _ => Loan::Nothing,
         }
     }
 
@@ -154,9 +157,13 @@ impl DeliveryEngine for Apicv {
     }
 
     fn program<H: Host>(&mut self, entering: &Entering<'_>, host: &H) {
-        // Without a page there is nothing to virtualize either.
-        let mode = entering.page.map_or(ApicMode::Disabled, |_| entering.apic.mode());
-        let controls = self.controls(mode);
+        let controls = match entering.page {
+            Some(_) => self.controls(entering.apic),
+            // Without a page there is nothing to virtualize.
+            None => {
+                ApicvControls { external_interrupts_exit: true, acknowledge_on_exit: true, ..ApicvControls::default() }
+            }
+        };
         debug_assert_eq!(controls.check(), Ok(()), "the entry would fail");
         if self.loaded.controls.replace(controls) != Some(controls) {
             host.act(Action::Set(Setting::Apicv(controls)));

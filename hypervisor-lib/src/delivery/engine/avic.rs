@@ -61,13 +61,14 @@ impl DeliveryEngine for Avic {
         Engine::Avic(self.ringer)
     }
 
-    fn port(&self, mode: ApicMode) -> Port {
-        if mode == ApicMode::Disabled { Port::Inbox } else { Port::Page }
+    fn port(&self, apic: &LocalApic) -> Port {
+        if apic.takes_vectors() { Port::Page } else { Port::Inbox }
     }
 
     fn loan<H: Host>(&self, apic: &LocalApic, host: &H) -> Loan {
+        // The processor knows nothing of a software-disabled local APIC either.
         let serves = match (self.acceleration.mode, apic.mode()) {
-            (Mode::XAvic, ApicMode::XApic) | (Mode::X2Avic, ApicMode::X2Apic) => true,
+            (Mode::XAvic, ApicMode::XApic) | (Mode::X2Avic, ApicMode::X2Apic) => apic.takes_vectors(),
             (_, ApicMode::XApic | ApicMode::X2Apic | ApicMode::Disabled) => false,
         };
         let is_inhibited = host.avic().is_none_or(|tables| tables.inhibits.reasons().next().is_some());

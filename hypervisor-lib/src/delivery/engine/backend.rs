@@ -83,8 +83,8 @@ pub trait DeliveryEngine {
     /// Which it is.
     fn engine(&self) -> Engine;
 
-    /// Where others are to leave vectors, in this mode.
-    fn port(&self, mode: ApicMode) -> Port;
+    /// Where others are to leave vectors.
+    fn port(&self, apic: &LocalApic) -> Port;
 
     /// What is to be on loan the next time the guest runs.
     fn loan<H: Host>(&self, apic: &LocalApic, host: &H) -> Loan;

@@ -43,8 +43,8 @@ impl DeliveryEngine for AnyEngine {
         each!(self, engine => engine.engine())
     }
 
-    fn port(&self, mode: ApicMode) -> Port {
-        each!(self, engine => engine.port(mode))
+    fn port(&self, apic: &LocalApic) -> Port {
+        each!(self, engine => engine.port(apic))
     }
 
     fn loan<H: Host>(&self, apic: &LocalApic, host: &H) -> Loan {

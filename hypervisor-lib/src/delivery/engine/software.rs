@@ -23,7 +23,7 @@ impl DeliveryEngine for Software {
         Engine::Software
     }
 
-    fn port(&self, _mode: ApicMode) -> Port {
+    fn port(&self, _apic: &LocalApic) -> Port {
         Port::Inbox
     }
 

@@ -131,6 +131,7 @@ impl<E: DeliveryEngine> VcpuApic<E> {
     /// . It is to be called when the vCPU's thread can no longer miss that it is kicked, whether because host interrupts
     /// are off or because kicks are counted; and after it [`exited`](Self::exited) for each exit.
     pub fn enter<H: Host>(&mut self, gates: Gates, now: Moment, host: &H) -> Option<Event> {
+        self.update_port(host);
         self.collect(host);
         let page = host.page(self.apic.config().vcpu);
         let loan = page.map_or(Loan::Nothing, |_| self.engine.loan(&self.apic, host));
@@ -318,9 +319,9 @@ impl<E: DeliveryEngine> VcpuApic<E> {
         }
     }
 
-    /// Says where vectors are to be left, which depends on the mode.
+    /// Says where vectors are to be left, which depends on what the guest has made of its local APIC.
     pub(super) fn update_port<H: Host>(&mut self, host: &H) {
-        self.apic.set_port(self.engine.port(self.apic.mode()), host);
+        self.apic.set_port(self.engine.port(&self.apic), host);
     }
 
     /// The page is about to show other registers than it should. ICR is taken out before: the guest writes it without an exit.
