@@ -53,7 +53,8 @@ impl<E: DeliveryEngine> VcpuApic<E> {
     pub fn switch<H: Host>(&mut self, engine: E, host: &H) -> E {
         let _ = self.local_apic(host);
         let old = core::mem::replace(&mut self.engine, engine);
-        self.forget_settings();
+        // The control structure stays, so its windows are as they were set; what the new engine sets in it is not known.
+        self.engine.forget();
         self.update_port(host);
         old
     }
