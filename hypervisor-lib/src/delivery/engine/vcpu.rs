@@ -40,6 +40,8 @@ pub struct VcpuApic<E = AnyEngine> {
     pub(super) loan: Loan,
     /// Whether the page shows those registers that change by writes alone.
     shown: Shown,
+    /// Whether the page shows vectors that are not on loan.
+    shown_vectors: Shown,
     /// The TMR of the page when the vectors came back last.
     shown_tmr: VectorRegister,
     vectors: Vectors,
@@ -76,6 +78,7 @@ impl<E: DeliveryEngine> VcpuApic<E> {
             routes: EoiExitBitmap::default(),
             loan: Loan::Nothing,
             shown: Shown::Stale,
+            shown_vectors: Shown::Stale,
             shown_tmr: VectorRegister::default(),
             vectors: Vectors::Changed,
         };
@@ -264,9 +267,15 @@ impl<E: DeliveryEngine> VcpuApic<E> {
         match loan {
             Loan::Nothing => {}
             Loan::TaskPriority => self.apic.lend_task_priority(page),
-            Loan::Registers => self.apic.show_vectors(page),
+            Loan::Registers => {
+                self.apic.show_vectors(page);
+                self.shown_vectors = Shown::Current;
+            }
             Loan::Vectors if self.loan == Loan::Vectors => self.lend_accepted(page),
             Loan::Vectors => {
+                if core::mem::replace(&mut self.shown_vectors, Shown::Stale) == Shown::Current {
+                    self.shown_tmr = LocalApic::hide_vectors(page);
+                }
                 self.apic.lend_vectors(page, &self.shown_tmr);
                 self.vectors = Vectors::Changed;
             }

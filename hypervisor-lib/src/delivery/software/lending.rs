@@ -74,6 +74,13 @@ impl LocalApic {
         store(page, ApicRegister::ProcessorPriority, self.priority.ppr().into());
     }
 
+    /// Takes out again what [`show_vectors`](Self::show_vectors) has shown, before somebody delivers from the page. Returns the
+    /// page's TMR.
+    pub(in crate::delivery) fn hide_vectors(page: &BackingPage) -> VectorRegister {
+        take_requests(page);
+        VectorRegister::from_words(read(page, VectorBits::TriggerMode))
+    }
+
     /// Puts TPR into the page.
     pub(in crate::delivery) fn lend_task_priority(&self, page: &BackingPage) {
         store(page, ApicRegister::TaskPriority, self.priority.tpr().into());
