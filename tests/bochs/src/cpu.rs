@@ -5,8 +5,12 @@ use core::arch::x86_64::__cpuid;
 use core::fmt;
 
 use carillon_machine::vmx::PhysicalWidth;
+use hypervisor_abi::apic::ApicId;
+use hypervisor_abi::apic::ApicMode;
+use hypervisor_abi::apic::Icr;
 use hypervisor_abi::apic::MSR_APIC_BASE;
 use hypervisor_abi::apic::MSR_X2APIC_FIRST;
+use hypervisor_abi::posted::PostedDestination;
 
 use crate::memory::Page;
 use crate::memory::VMXON;
@@ -18,6 +22,8 @@ mod msr {
     pub(super) const VMX_BASIC: u32 = 0x480;
 }
 
+const APIC_ID: u32 = MSR_X2APIC_FIRST + 0x02;
+const ICR: u32 = MSR_X2APIC_FIRST + 0x30;
 const SVR: u32 = MSR_X2APIC_FIRST + 0x0f;
 const TPR: u32 = MSR_X2APIC_FIRST + 0x08;
 const EOI: u32 = MSR_X2APIC_FIRST + 0x0b;
@@ -136,6 +142,18 @@ pub(crate) fn restore_local_apic() {
 /// Sends this CPU an interrupt; it waits for the next guest.
 pub(crate) fn interrupt_self(vector: u8) {
     write_msr(SELF_IPI, u64::from(vector));
+}
+
+/// This CPU as notifications name it.
+pub(crate) fn posted_destination() -> PostedDestination {
+    let (id, _) = crate::memory::halves(read_msr(APIC_ID));
+    PostedDestination::new(ApicId(id), ApicMode::X2Apic)
+}
+
+/// Sends a CPU an interrupt.
+pub(crate) fn interrupt(destination: PostedDestination, vector: u8) {
+    let command = Icr::new().with_vector(vector).with_destination(destination.into_bits());
+    write_msr(ICR, command.into_bits());
 }
 
 /// Ends the interrupt in service in the CPU's own local APIC.

@@ -30,9 +30,6 @@ unsafe extern "C" {
     static fault_stubs: u8;
 }
 
-/// RCX among the registers that `enter_guest` stores.
-const RCX: usize = 2;
-
 static REGISTERS: [AtomicU64; 15] = [const { AtomicU64::new(0) }; 15];
 static LOG: [AtomicU64; Log::CAPACITY] = [const { AtomicU64::new(0) }; Log::CAPACITY];
 static LOG_LENGTH: AtomicU64 = AtomicU64::new(0);
@@ -88,9 +85,27 @@ pub(crate) fn enter(launch: Launch) -> Result<(), EntryFailed> {
     if failed == 0 { Ok(()) } else { Err(EntryFailed) }
 }
 
-/// The guest's RCX at its last exit: the MSR of an RDMSR or WRMSR.
-pub(crate) fn guest_rcx() -> u64 {
-    REGISTERS[RCX].load(Ordering::Relaxed)
+/// A register of the guest, by its place among those that `enter_guest` stores.
+#[derive(Clone, Copy)]
+pub(crate) enum Register {
+    /// RAX.
+    Rax = 0,
+    /// RCX: the MSR of an RDMSR or WRMSR.
+    Rcx = 2,
+    /// RDX.
+    Rdx = 3,
+    /// R10: what `guest.s` writes.
+    R10 = 9,
+}
+
+/// A register of the guest at its last exit.
+pub(crate) fn guest(register: Register) -> u64 {
+    REGISTERS[register as usize].load(Ordering::Relaxed)
+}
+
+/// Changes a register of the guest for its next entry.
+pub(crate) fn set_guest(register: Register, value: u64) {
+    REGISTERS[register as usize].store(value, Ordering::Relaxed);
 }
 
 /// Adds an event to the log that the guest writes to as well.

@@ -11,11 +11,15 @@
 // bring. Memory that the guest or the CPU changes consists of atomics, so that reading it takes no unsafe code.
 #![expect(unsafe_code, reason = "privileged instructions")]
 
+extern crate alloc;
+
 mod checks;
 mod comparison;
 mod cpu;
+mod driven;
 mod entry;
 mod event;
+mod heap;
 mod memory;
 mod processor;
 mod program;
