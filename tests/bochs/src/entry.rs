@@ -28,6 +28,10 @@ unsafe extern "C" {
     static guest_start: u8;
     static guest_stubs: u8;
     static fault_stubs: u8;
+    static load_start: u8;
+    static load_stubs: u8;
+    static host_woken: u8;
+    static host_notified: u8;
 }
 
 static REGISTERS: [AtomicU64; 15] = [const { AtomicU64::new(0) }; 15];
@@ -45,6 +49,14 @@ pub(crate) enum Label {
     GuestStubs,
     /// The image's own.
     FaultStubs,
+    /// Where the guest under load begins.
+    LoadStart,
+    /// Its handler stubs, 16 bytes each.
+    LoadStubs,
+    /// The image's handler of the wake-up vector.
+    HostWoken,
+    /// The image's handler of the notification vector.
+    HostNotified,
 }
 
 impl Label {
@@ -55,6 +67,10 @@ impl Label {
             Self::GuestStart => &raw const guest_start,
             Self::GuestStubs => &raw const guest_stubs,
             Self::FaultStubs => &raw const fault_stubs,
+            Self::LoadStart => &raw const load_start,
+            Self::LoadStubs => &raw const load_stubs,
+            Self::HostWoken => &raw const host_woken,
+            Self::HostNotified => &raw const host_notified,
         };
         place.addr() as u64
     }

@@ -25,10 +25,13 @@ mod processor;
 mod program;
 mod random;
 mod runtime;
+mod second;
 mod serial;
 mod tables;
 mod twin;
 mod vmcs;
+
+use vector_allocator::CpuId;
 
 use crate::cpu::Capabilities;
 use crate::random::Seed;
@@ -40,8 +43,9 @@ extern "C" fn main() -> ! {
     let capabilities = Capabilities::read();
     println!("seed {seed}");
     println!("cpu {capabilities}");
-    tables::load();
-    cpu::enter_vmx_root();
+    tables::fill();
+    tables::load(CpuId::BOOT);
+    cpu::enter_vmx_root(&memory::VMXON[0]);
     let tally = checks::run(seed, &capabilities);
     println!("{tally}");
     cpu::shut_down()

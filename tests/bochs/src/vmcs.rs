@@ -6,6 +6,8 @@ use carillon_machine::vmx::PinBased;
 use carillon_machine::vmx::Primary;
 use carillon_machine::vmx::Vmcs;
 
+use vector_allocator::CpuId;
+
 use crate::checks::Posting;
 use crate::comparison::NOTIFICATION;
 use crate::cpu;
@@ -88,6 +90,19 @@ pub(crate) fn load_for_engine(virtual_apic_address: u64, descriptor_address: u64
     if posting == Posting::On {
         load_posting(&vmcs);
     }
+}
+
+/// The guest is the one under load. How long it runs is for others to judge.
+pub(crate) fn load_guest_under_load() {
+    vmwrite(field::PREEMPTION_TIMER, u64::from(u32::MAX));
+    vmwrite(field::GUEST_RIP, Label::LoadStart.address());
+    vmwrite(0x6818, tables::bases().load_idt);
+}
+
+/// The state that exits load, as far as it differs from CPU to CPU.
+pub(crate) fn load_host_of(cpu: CpuId) {
+    vmwrite(0x0c0c, u64::from(tables::task(cpu)));
+    vmwrite(0x6c0a, tables::tss(cpu));
 }
 
 /// What may be 1 of `wanted`, and what must be.

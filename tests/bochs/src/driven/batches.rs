@@ -5,6 +5,7 @@ use carillon_machine::vmx::PageOffset;
 use carillon_machine::vmx::Width;
 use hypervisor_abi::apic::TriggerMode;
 use hypervisor_lib::delivery::engine::ApicvLevel;
+use hypervisor_lib::delivery::posted::Protocol;
 use vector_allocator::Vector;
 
 use super::hypervisor::Hypervisor;
@@ -48,7 +49,7 @@ pub(super) fn run(seed: Seed, capabilities: &Capabilities, tally: &mut Tally) {
             let numbers = seed.numbers(check);
             let mut batches =
                 Batches { numbers, reach, engines, levels: levels(capabilities), routes: [0; 4], interrupts: 0 };
-            let host = Hypervisor::new();
+            let host = Hypervisor::new(Protocol::Xen);
             let result =
                 (0..ROUNDS).try_for_each(|round| batches.round(host).map_err(|Differs| Failure::Sees { round }));
             tally.record(

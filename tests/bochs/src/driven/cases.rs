@@ -4,6 +4,7 @@ use carillon_machine::vmx::PageOffset;
 use carillon_machine::vmx::Width;
 use hypervisor_abi::apic::TriggerMode;
 use hypervisor_lib::delivery::engine::ApicvLevel;
+use hypervisor_lib::delivery::posted::Protocol;
 use vector_allocator::Vector;
 
 use super::hypervisor::Hypervisor;
@@ -37,7 +38,7 @@ struct Case {
 
 /// Runs the cases, each under every engine and in both modes.
 pub(super) fn run(capabilities: &Capabilities, tally: &mut Tally) {
-    let host = Hypervisor::new();
+    let host = Hypervisor::new(Protocol::Xen);
     let mut each = |what: &str, case: fn(&mut Case) -> Result<(), Failure>| {
         let served =
             levels(capabilities).iter().flat_map(|level| [Reach::Page, Reach::Msrs].map(|reach| (*level, reach)));

@@ -7,12 +7,16 @@
 //!                                                                                                            local APIC
 //! ```
 //!
+//! What moves between two CPUs under load has no twin: there every posted vector is counted (`moving.rs`).
+//!
 //! What the guest saw is its handlers' vectors, the values it read and its faults; among them stands what the engine told of
 //! ended interrupts. Exits differ from engine to engine; the named cases count them.
 
 mod batches;
 mod cases;
 mod hypervisor;
+mod load;
+mod moving;
 mod pair;
 mod reference;
 mod settings;
@@ -25,10 +29,16 @@ use crate::checks::Tally;
 use crate::cpu::Capabilities;
 use crate::random::Seed;
 
+/// The host vector that wakes blocked vCPUs.
+pub(crate) const WAKE_UP: u8 = 0xf1;
+
 /// Runs the checks.
 pub(crate) fn run(seed: Seed, capabilities: &Capabilities, tally: &mut Tally) {
     cases::run(capabilities, tally);
     batches::run(seed, capabilities, tally);
+    if capabilities.posts {
+        moving::run(seed, tally);
+    }
 }
 
 /// The engines that this CPU has.

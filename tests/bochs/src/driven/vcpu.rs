@@ -254,7 +254,7 @@ impl Vcpu {
 }
 
 /// What the guest takes at its next instruction boundary (SDM vol. 3C, table 25-3).
-fn gates() -> Gates {
+pub(super) fn gates() -> Gates {
     let blocking = vmread(field::INTERRUPTIBILITY);
     let open = |is_open| if is_open { Gate::Open } else { Gate::Closed };
     Gates {
@@ -264,7 +264,7 @@ fn gates() -> Gates {
 }
 
 /// The event whose delivery the exit has broken off (SDM vol. 3C, 25.9.3).
-fn interrupted() -> Option<Injected> {
+pub(super) fn interrupted() -> Option<Injected> {
     let [vector, kind, _, valid, ..] = vmread(field::VECTORING).to_le_bytes();
     match (valid >> 7, kind & 7) {
         (1, 2) => Some(Injected::Nmi),
@@ -274,7 +274,7 @@ fn interrupted() -> Option<Injected> {
 }
 
 /// Moves the guest behind the instruction that exited.
-fn skip() {
+pub(super) fn skip() {
     vmwrite(field::GUEST_RIP, vmread(field::GUEST_RIP) + vmread(field::INSTRUCTION_LENGTH));
     vmwrite(field::INTERRUPTIBILITY, vmread(field::INTERRUPTIBILITY) & !3);
 }
