@@ -1,4 +1,5 @@
-//! Compares the model of VMX's APIC virtualization, `carillon_machine::vmx`, with the CPU this image runs on.
+//! Compares the model of VMX's APIC virtualization, `carillon_machine::vmx`, with the CPU this image runs on, and drives that CPU
+//! by the engines of `hypervisor_lib` (`driven`).
 //!
 //! It is booted by `boot/boot.asm` inside Bochs, enters VMX root mode, and runs one guest, `guest.s`: an interpreter of small
 //! programs. Each check gives model and CPU the same VMCS, virtual-APIC page and program, and compares what came out: the
