@@ -59,8 +59,8 @@ pub(crate) fn read_msr(number: u32) -> u64 {
 /// Writes an MSR.
 fn write_msr(number: u32, value: u64) {
     let (low, high) = crate::memory::halves(value);
-    // SAFETY: the MSRs written here are IA32_FEATURE_CONTROL and those of the local APIC, with interrupts disabled throughout:
-    // they decide which interrupts a guest exits for, not what memory holds.
+    // SAFETY: the MSRs written here are IA32_FEATURE_CONTROL and those of the local APIC. They decide which interrupts come, and
+    // those have handlers of their own wherever they are enabled; a start-up begins at second.s, on a stack of its own.
     unsafe { asm!("wrmsr", in("ecx") number, in("eax") low, in("edx") high, options(nomem, nostack, preserves_flags)) };
 }
 

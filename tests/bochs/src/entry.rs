@@ -95,8 +95,9 @@ pub(crate) struct EntryFailed;
 pub(crate) fn enter(launch: Launch) -> Result<(), EntryFailed> {
     // SAFETY: a VMCS is current whose host state is this very environment and whose host RIP is `guest_exited` (processor.rs
     // loads it before the first entry), so an exit comes back here with the stack and the registers as they were. What the
-    // guest executes, guest.s, writes only to its log, its stacks and the APIC-access page, all of them atomics or memory that
-    // nothing else uses; that holds for guest state of every kind, since programs only choose among its operations.
+    // guest executes, guest.s or load.s, writes only to its log or counters, its stacks and the APIC-access page, all of them
+    // atomics or memory that nothing else uses; that holds for guest state of every kind, since programs only choose among
+    // its operations. There is one guest at a time, and it is entered on one CPU at a time: its VMCS is current on one only.
     let failed = unsafe { enter_guest(REGISTERS.as_ptr(), u64::from(launch == Launch::Resume)) };
     if failed == 0 { Ok(()) } else { Err(EntryFailed) }
 }

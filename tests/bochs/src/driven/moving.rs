@@ -122,6 +122,7 @@ struct Scene {
     is_over: AtomicBool,
     /// What went wrong first.
     trouble: Spinlock<Option<&'static str>>,
+    /// How many CPUs have nothing left to do.
     left: AtomicU32,
 }
 
