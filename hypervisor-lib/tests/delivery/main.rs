@@ -1,18 +1,17 @@
 //! Interrupt delivery as a guest and its hypervisor see it.
 #![cfg(not(loom))]
 
-mod machine;
-mod model;
-
 mod apicv;
 mod commands;
 mod engine;
 mod local_sources;
+mod machine;
+mod model;
 mod modes;
 mod posted;
-
 mod properties;
 mod registers;
 mod regressions;
 mod saving;
+mod switching;
 mod threads;

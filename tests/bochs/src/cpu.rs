@@ -5,11 +5,17 @@ use core::arch::x86_64::__cpuid;
 use core::fmt;
 
 use carillon_machine::vmx::PhysicalWidth;
+use hypervisor_abi::apic::ApicId;
+use hypervisor_abi::apic::ApicMode;
+use hypervisor_abi::apic::DeliveryMode;
+use hypervisor_abi::apic::Icr;
+use hypervisor_abi::apic::IcrLevel;
 use hypervisor_abi::apic::MSR_APIC_BASE;
 use hypervisor_abi::apic::MSR_X2APIC_FIRST;
+use hypervisor_abi::posted::PostedDestination;
+use vector_allocator::CpuId;
 
 use crate::memory::Page;
-use crate::memory::VMXON;
 use crate::serial;
 
 /// MSRs of VMX (SDM vol. 3D, appendix A).
@@ -18,6 +24,8 @@ mod msr {
     pub(super) const VMX_BASIC: u32 = 0x480;
 }
 
+const APIC_ID: u32 = MSR_X2APIC_FIRST + 0x02;
+const ICR: u32 = MSR_X2APIC_FIRST + 0x30;
 const SVR: u32 = MSR_X2APIC_FIRST + 0x0f;
 const TPR: u32 = MSR_X2APIC_FIRST + 0x08;
 const EOI: u32 = MSR_X2APIC_FIRST + 0x0b;
@@ -51,8 +59,8 @@ pub(crate) fn read_msr(number: u32) -> u64 {
 /// Writes an MSR.
 fn write_msr(number: u32, value: u64) {
     let (low, high) = crate::memory::halves(value);
-    // SAFETY: the MSRs written here are IA32_FEATURE_CONTROL and those of the local APIC, with interrupts disabled throughout:
-    // they decide which interrupts a guest exits for, not what memory holds.
+    // SAFETY: the MSRs written here are IA32_FEATURE_CONTROL and those of the local APIC. They decide which interrupts come, and
+    // those have handlers of their own wherever they are enabled; a start-up begins at second.s, on a stack of its own.
     unsafe { asm!("wrmsr", in("ecx") number, in("eax") low, in("edx") high, options(nomem, nostack, preserves_flags)) };
 }
 
@@ -80,13 +88,26 @@ pub(crate) fn vmwrite(field: u32, value: u64) {
 /// Makes `region` a clear VMCS and the current one.
 pub(crate) fn load_vmcs(region: &'static Page) {
     region.store(0, revision());
+    clear_vmcs(region);
+    make_current(region);
+}
+
+/// VMCLEAR: what the VMCS holds is in its region, for whichever CPU is next.
+pub(crate) fn clear_vmcs(region: &'static Page) {
     let address = region.address();
-    let (cleared, loaded): (u8, u8);
+    let failed: u8;
     // SAFETY: the region is a page of its own with the CPU's revision identifier, and is used for nothing else.
-    unsafe { asm!("vmclear [{}]", "setbe {}", in(reg) &raw const address, out(reg_byte) cleared) };
-    // SAFETY: as above; it is clear now.
-    unsafe { asm!("vmptrld [{}]", "setbe {}", in(reg) &raw const address, out(reg_byte) loaded) };
-    assert!(cleared == 0 && loaded == 0, "VMCLEAR or VMPTRLD failed");
+    unsafe { asm!("vmclear [{}]", "setbe {}", in(reg) &raw const address, out(reg_byte) failed) };
+    assert!(failed == 0, "VMCLEAR failed");
+}
+
+/// VMPTRLD.
+pub(crate) fn make_current(region: &'static Page) {
+    let address = region.address();
+    let failed: u8;
+    // SAFETY: as in clear_vmcs(); no other CPU has it, since whoever had it has cleared it.
+    unsafe { asm!("vmptrld [{}]", "setbe {}", in(reg) &raw const address, out(reg_byte) failed) };
+    assert!(failed == 0, "VMPTRLD failed");
 }
 
 fn revision() -> u32 {
@@ -104,7 +125,7 @@ pub(crate) fn control_registers() -> [u64; 3] {
 }
 
 /// Enters VMX root mode, and the local APIC into x2APIC mode, software-enabled. The interrupt controllers are masked.
-pub(crate) fn enter_vmx_root() {
+pub(crate) fn enter_vmx_root(region: &'static Page) {
     write_port(0x21, 0xff);
     write_port(0xa1, 0xff);
     if read_msr(msr::FEATURE_CONTROL) & 1 == 0 {
@@ -114,8 +135,8 @@ pub(crate) fn enter_vmx_root() {
     let cr4 = control_registers()[2] | 1 << 13;
     // SAFETY: CR4.VMXE only allows VMX instructions.
     unsafe { asm!("mov cr4, {}", in(reg) cr4, options(nostack)) };
-    VMXON.store(0, revision());
-    let address = VMXON.address();
+    region.store(0, revision());
+    let address = region.address();
     let failed: u8;
     // SAFETY: the region is a page of its own with the CPU's revision identifier, never touched again.
     unsafe { asm!("vmxon [{}]", "setbe {}", in(reg) &raw const address, out(reg_byte) failed) };
@@ -136,6 +157,31 @@ pub(crate) fn restore_local_apic() {
 /// Sends this CPU an interrupt; it waits for the next guest.
 pub(crate) fn interrupt_self(vector: u8) {
     write_msr(SELF_IPI, u64::from(vector));
+}
+
+/// This CPU as notifications name it.
+pub(crate) fn posted_destination() -> PostedDestination {
+    let (id, _) = crate::memory::halves(read_msr(APIC_ID));
+    PostedDestination::new(ApicId(id), ApicMode::X2Apic)
+}
+
+/// Sends a CPU an interrupt.
+pub(crate) fn interrupt(destination: PostedDestination, vector: u8) {
+    let command = Icr::new().with_vector(vector).with_destination(destination.into_bits());
+    write_msr(ICR, command.into_bits());
+}
+
+/// INIT, and a start-up at `page`, which has to lie below 1 MiB.
+pub(crate) fn start_up(cpu: CpuId, page: u8) {
+    let to = Icr::new().with_destination(cpu.0).with_level(IcrLevel::Assert);
+    write_msr(ICR, to.with_delivery(DeliveryMode::Init).into_bits());
+    write_msr(ICR, to.with_delivery(DeliveryMode::StartUp).with_vector(page).into_bits());
+}
+
+/// Takes the interrupts that wait; their handlers are those of tables.rs.
+pub(crate) fn take_interrupts() {
+    // SAFETY: the handlers, in load.s, change nothing but a counter, and have a stack of their own.
+    unsafe { asm!("sti", "nop", "nop", "cli") };
 }
 
 /// Ends the interrupt in service in the CPU's own local APIC.

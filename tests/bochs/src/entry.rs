@@ -28,10 +28,11 @@ unsafe extern "C" {
     static guest_start: u8;
     static guest_stubs: u8;
     static fault_stubs: u8;
+    static load_start: u8;
+    static load_stubs: u8;
+    static host_woken: u8;
+    static host_notified: u8;
 }
-
-/// RCX among the registers that `enter_guest` stores.
-const RCX: usize = 2;
 
 static REGISTERS: [AtomicU64; 15] = [const { AtomicU64::new(0) }; 15];
 static LOG: [AtomicU64; Log::CAPACITY] = [const { AtomicU64::new(0) }; Log::CAPACITY];
@@ -48,6 +49,14 @@ pub(crate) enum Label {
     GuestStubs,
     /// The image's own.
     FaultStubs,
+    /// Where the guest under load begins.
+    LoadStart,
+    /// Its handler stubs, 16 bytes each.
+    LoadStubs,
+    /// The image's handler of the wake-up vector.
+    HostWoken,
+    /// The image's handler of the notification vector.
+    HostNotified,
 }
 
 impl Label {
@@ -58,6 +67,10 @@ impl Label {
             Self::GuestStart => &raw const guest_start,
             Self::GuestStubs => &raw const guest_stubs,
             Self::FaultStubs => &raw const fault_stubs,
+            Self::LoadStart => &raw const load_start,
+            Self::LoadStubs => &raw const load_stubs,
+            Self::HostWoken => &raw const host_woken,
+            Self::HostNotified => &raw const host_notified,
         };
         place.addr() as u64
     }
@@ -82,15 +95,34 @@ pub(crate) struct EntryFailed;
 pub(crate) fn enter(launch: Launch) -> Result<(), EntryFailed> {
     // SAFETY: a VMCS is current whose host state is this very environment and whose host RIP is `guest_exited` (processor.rs
     // loads it before the first entry), so an exit comes back here with the stack and the registers as they were. What the
-    // guest executes, guest.s, writes only to its log, its stacks and the APIC-access page, all of them atomics or memory that
-    // nothing else uses; that holds for guest state of every kind, since programs only choose among its operations.
+    // guest executes, guest.s or load.s, writes only to its log or counters, its stacks and the APIC-access page, all of them
+    // atomics or memory that nothing else uses; that holds for guest state of every kind, since programs only choose among
+    // its operations. There is one guest at a time, and it is entered on one CPU at a time: its VMCS is current on one only.
     let failed = unsafe { enter_guest(REGISTERS.as_ptr(), u64::from(launch == Launch::Resume)) };
     if failed == 0 { Ok(()) } else { Err(EntryFailed) }
 }
 
-/// The guest's RCX at its last exit: the MSR of an RDMSR or WRMSR.
-pub(crate) fn guest_rcx() -> u64 {
-    REGISTERS[RCX].load(Ordering::Relaxed)
+/// A register of the guest, by its place among those that `enter_guest` stores.
+#[derive(Clone, Copy)]
+pub(crate) enum Register {
+    /// RAX.
+    Rax = 0,
+    /// RCX: the MSR of an RDMSR or WRMSR.
+    Rcx = 2,
+    /// RDX.
+    Rdx = 3,
+    /// R10: what `guest.s` writes.
+    R10 = 9,
+}
+
+/// A register of the guest at its last exit.
+pub(crate) fn guest(register: Register) -> u64 {
+    REGISTERS[register as usize].load(Ordering::Relaxed)
+}
+
+/// Changes a register of the guest for its next entry.
+pub(crate) fn set_guest(register: Register, value: u64) {
+    REGISTERS[register as usize].store(value, Ordering::Relaxed);
 }
 
 /// Adds an event to the log that the guest writes to as well.

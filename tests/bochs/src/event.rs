@@ -3,6 +3,7 @@
 use core::fmt;
 
 use carillon_machine::vmx::GuestInterruptStatus;
+use hypervisor_lib::delivery::Action;
 
 use crate::program;
 
@@ -28,11 +29,24 @@ pub(crate) enum Event {
     EntryFailed(u8),
     /// The guest did nothing any more, in HLT.
     Idle,
+    /// An engine told of the end of this level-triggered vector.
+    LevelEnded(u8),
+    /// An engine told of the end of this edge-triggered vector, which a route asked for.
+    EdgeEnded(u8),
     /// Nothing that this table knows.
     Unknown(u64),
 }
 
 impl Event {
+    /// What an engine tells of ended interrupts; none if it asks for something else.
+    pub(crate) fn of_action(action: Action) -> Option<Self> {
+        match action {
+            Action::EndOfInterrupt(vector) => Some(Self::LevelEnded(vector.number())),
+            Action::VectorEnded(vector) => Some(Self::EdgeEnded(vector.number())),
+            _ => None,
+        }
+    }
+
     /// As 64 bits.
     pub(crate) fn encode(self) -> u64 {
         match self {
@@ -47,6 +61,8 @@ impl Event {
             Self::Fault(vector) => 4 << 60 | u64::from(vector),
             Self::EntryFailed(error) => 5 << 60 | u64::from(error),
             Self::Idle => 6 << 60,
+            Self::LevelEnded(vector) => 7 << 60 | u64::from(vector),
+            Self::EdgeEnded(vector) => 8 << 60 | u64::from(vector),
             Self::Unknown(bits) => bits,
         }
     }
@@ -65,6 +81,8 @@ impl Event {
             4 => Self::Fault(a),
             5 => Self::EntryFailed(a),
             6 => Self::Idle,
+            7 => Self::LevelEnded(a),
+            8 => Self::EdgeEnded(a),
             _ => Self::Unknown(bits),
         }
     }
@@ -82,6 +100,8 @@ impl fmt::Display for Event {
             Self::Fault(vector) => write!(f, "fault {vector}"),
             Self::EntryFailed(error) => write!(f, "VM entry failed ({error})"),
             Self::Idle => write!(f, "idle"),
+            Self::LevelEnded(vector) => write!(f, "end of level-triggered {vector:02X}"),
+            Self::EdgeEnded(vector) => write!(f, "end of edge-triggered {vector:02X}"),
             Self::Unknown(bits) => write!(f, "unknown {bits:#x}"),
         }
     }

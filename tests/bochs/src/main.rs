@@ -1,4 +1,5 @@
-//! Compares the model of VMX's APIC virtualization, `carillon_machine::vmx`, with the CPU this image runs on.
+//! Compares the model of VMX's APIC virtualization, `carillon_machine::vmx`, with the CPU this image runs on, and drives that CPU
+//! by the engines of `hypervisor_lib` (`driven`).
 //!
 //! It is booted by `boot/boot.asm` inside Bochs, enters VMX root mode, and runs one guest, `guest.s`: an interpreter of small
 //! programs. Each check gives model and CPU the same VMCS, virtual-APIC page and program, and compares what came out: the
@@ -11,20 +12,27 @@
 // bring. Memory that the guest or the CPU changes consists of atomics, so that reading it takes no unsafe code.
 #![expect(unsafe_code, reason = "privileged instructions")]
 
+extern crate alloc;
+
 mod checks;
 mod comparison;
 mod cpu;
+mod driven;
 mod entry;
 mod event;
+mod heap;
 mod memory;
 mod processor;
 mod program;
 mod random;
 mod runtime;
+mod second;
 mod serial;
 mod tables;
 mod twin;
 mod vmcs;
+
+use vector_allocator::CpuId;
 
 use crate::cpu::Capabilities;
 use crate::random::Seed;
@@ -36,8 +44,9 @@ extern "C" fn main() -> ! {
     let capabilities = Capabilities::read();
     println!("seed {seed}");
     println!("cpu {capabilities}");
-    tables::load();
-    cpu::enter_vmx_root();
+    tables::fill();
+    tables::load(CpuId::BOOT);
+    cpu::enter_vmx_root(&memory::VMXON[0]);
     let tally = checks::run(seed, &capabilities);
     println!("{tally}");
     cpu::shut_down()

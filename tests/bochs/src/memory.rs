@@ -46,8 +46,8 @@ pub(crate) const fn halves(value: u64) -> (u32, u32) {
     (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
 }
 
-/// The VMXON region.
-pub(crate) static VMXON: Page = Page::new();
+/// The VMXON region of each CPU.
+pub(crate) static VMXON: [Page; 2] = [const { Page::new() }; 2];
 /// The VMCS region.
 pub(crate) static VMCS: Page = Page::new();
 /// The virtual-APIC page.
@@ -74,5 +74,7 @@ impl Stack {
 pub(crate) static GUEST_STACK: Stack = Stack(Page::new());
 /// The stack of the guest's interrupt handlers.
 pub(crate) static GUEST_INTERRUPT_STACK: Stack = Stack(Page::new());
-/// The stack on which a fault of the image itself is reported.
-pub(crate) static FAULT_STACK: [Stack; 4] = [const { Stack(Page::new()) }; 4];
+/// The stack of each CPU on which a fault of the image itself is reported.
+pub(crate) static FAULT_STACK: [[Stack; 4]; 2] = [const { [const { Stack(Page::new()) }; 4] }; 2];
+/// The stack of the second CPU.
+pub(crate) static SECOND_STACK: [Stack; 32] = [const { Stack(Page::new()) }; 32];

@@ -9,6 +9,7 @@ use crate::cpu::vmread;
 use crate::cpu::vmwrite;
 use crate::entry;
 use crate::entry::Launch;
+use crate::entry::Register;
 use crate::event::Event;
 use crate::event::Log;
 use crate::memory;
@@ -139,7 +140,7 @@ fn leave() -> Then {
         }
         7 => vmwrite(field::PRIMARY_CONTROLS, vmread(field::PRIMARY_CONTROLS) & !(1 << 2)),
         31 | 32 => {
-            (qualification, _) = memory::halves(entry::guest_rcx());
+            (qualification, _) = memory::halves(entry::guest(Register::Rcx));
             skip();
         }
         12 | 44 => skip(),

@@ -1,7 +1,5 @@
 //! What a program brings that has neither a run-time library nor an operating system.
 
-use core::alloc::GlobalAlloc;
-use core::alloc::Layout;
 use core::arch::global_asm;
 use core::panic::PanicInfo;
 
@@ -9,21 +7,6 @@ use crate::cpu;
 use crate::println;
 
 global_asm!(include_str!("start.s"), main = sym crate::main);
-
-/// The model's crate asks for an allocator; nothing of it that runs here allocates.
-struct NoHeap;
-
-// SAFETY: no memory is ever handed out, so none can be handed out twice or wrongly.
-unsafe impl GlobalAlloc for NoHeap {
-    unsafe fn alloc(&self, _layout: Layout) -> *mut u8 {
-        core::ptr::null_mut()
-    }
-
-    unsafe fn dealloc(&self, _memory: *mut u8, _layout: Layout) {}
-}
-
-#[global_allocator]
-static HEAP: NoHeap = NoHeap;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {

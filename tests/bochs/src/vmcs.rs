@@ -2,9 +2,16 @@
 
 use carillon_machine::InterruptFlag;
 use carillon_machine::vmx::Activity;
+use carillon_machine::vmx::PinBased;
+use carillon_machine::vmx::Primary;
 use carillon_machine::vmx::Vmcs;
 
+use vector_allocator::CpuId;
+
+use crate::checks::Posting;
+use crate::comparison::NOTIFICATION;
 use crate::cpu;
+use crate::cpu::vmread;
 use crate::cpu::vmwrite;
 use crate::entry::Label;
 use crate::memory;
@@ -16,11 +23,15 @@ use crate::tables::TASK;
 /// Encodings of the fields that more than one place uses.
 pub(crate) mod field {
     pub(crate) const GUEST_INTERRUPT_STATUS: u32 = 0x0810;
-    pub(crate) const TPR_THRESHOLD: u32 = 0x401c;
+    pub(crate) const PIN_CONTROLS: u32 = 0x4000;
     pub(crate) const PRIMARY_CONTROLS: u32 = 0x4002;
+    pub(crate) const EXIT_CONTROLS: u32 = 0x400c;
+    pub(crate) const TPR_THRESHOLD: u32 = 0x401c;
+    pub(crate) const SECONDARY_CONTROLS: u32 = 0x401e;
     pub(crate) const INSTRUCTION_ERROR: u32 = 0x4400;
     pub(crate) const EXIT_REASON: u32 = 0x4402;
     pub(crate) const EXIT_INTERRUPTION: u32 = 0x4404;
+    pub(crate) const VECTORING: u32 = 0x4408;
     pub(crate) const INSTRUCTION_LENGTH: u32 = 0x440c;
     pub(crate) const INTERRUPTIBILITY: u32 = 0x4824;
     pub(crate) const PREEMPTION_TIMER: u32 = 0x482e;
@@ -45,6 +56,9 @@ const SECONDARY_CAPABILITIES: u32 = 0x48b;
 const PREEMPTION_TIMER: u32 = 1 << 6;
 const HOST_ADDRESS_SPACE_SIZE: u32 = 1 << 9;
 const IA32E_GUEST: u32 = 1 << 9;
+/// Controls that let the hypervisor say when the guest takes NMIs.
+const NMI_EXITING: u64 = 1 << 3;
+const VIRTUAL_NMIS: u64 = 1 << 5;
 /// When the timer ends a run: long after the longest program, soon for who waits.
 const PATIENCE: u64 = 400_000;
 
@@ -58,6 +72,39 @@ pub(crate) fn load(vmcs: &Vmcs) {
     load_guest(vmcs);
 }
 
+/// Makes the guest's VMCS anew for an engine, which is to set what concerns interrupts; the addresses are fixed. HLT and NMIs
+/// exit.
+pub(crate) fn load_for_engine(virtual_apic_address: u64, descriptor_address: u64, posting: Posting) {
+    let mut vmcs = Vmcs {
+        virtual_apic_address,
+        apic_access_address: memory::APIC_ACCESS.address(),
+        descriptor_address,
+        notification_vector: u16::from(NOTIFICATION),
+        ..Vmcs::default()
+    };
+    vmcs.controls.pin = PinBased::new().with_external_interrupt_exiting(true);
+    vmcs.controls.primary =
+        Primary::new().with_hlt_exiting(true).with_use_msr_bitmaps(true).with_activate_secondary(true);
+    load(&vmcs);
+    vmwrite(field::PIN_CONTROLS, vmread(field::PIN_CONTROLS) | NMI_EXITING | VIRTUAL_NMIS);
+    if posting == Posting::On {
+        load_posting(&vmcs);
+    }
+}
+
+/// The guest is the one under load. How long it runs is for others to judge.
+pub(crate) fn load_guest_under_load() {
+    vmwrite(field::PREEMPTION_TIMER, u64::from(u32::MAX));
+    vmwrite(field::GUEST_RIP, Label::LoadStart.address());
+    vmwrite(0x6818, tables::bases().load_idt);
+}
+
+/// The state that exits load, as far as it differs from CPU to CPU.
+pub(crate) fn load_host_of(cpu: CpuId) {
+    vmwrite(0x0c0c, u64::from(tables::task(cpu)));
+    vmwrite(0x6c0a, tables::tss(cpu));
+}
+
 /// What may be 1 of `wanted`, and what must be.
 fn adjusted(capabilities: u32, wanted: u32) -> u64 {
     let (must, may) = memory::halves(cpu::read_msr(capabilities));
@@ -68,10 +115,10 @@ fn adjusted(capabilities: u32, wanted: u32) -> u64 {
 fn load_controls(vmcs: &Vmcs) {
     let controls = &vmcs.controls;
     let primary = adjusted(PRIMARY_CAPABILITIES, u32::from(controls.primary));
-    vmwrite(0x4000, adjusted(PIN_CAPABILITIES, u32::from(controls.pin) | PREEMPTION_TIMER));
+    vmwrite(field::PIN_CONTROLS, adjusted(PIN_CAPABILITIES, u32::from(controls.pin) | PREEMPTION_TIMER));
     vmwrite(field::PRIMARY_CONTROLS, primary);
-    vmwrite(0x401e, adjusted(SECONDARY_CAPABILITIES, u32::from(controls.secondary)));
-    vmwrite(0x400c, adjusted(EXIT_CAPABILITIES, u32::from(controls.exit) | HOST_ADDRESS_SPACE_SIZE));
+    vmwrite(field::SECONDARY_CONTROLS, adjusted(SECONDARY_CAPABILITIES, u32::from(controls.secondary)));
+    vmwrite(field::EXIT_CONTROLS, adjusted(EXIT_CAPABILITIES, u32::from(controls.exit) | HOST_ADDRESS_SPACE_SIZE));
     vmwrite(0x4012, adjusted(ENTRY_CAPABILITIES, IA32E_GUEST));
     // Every exception exits.
     vmwrite(0x4004, u64::from(u32::MAX));
@@ -82,11 +129,15 @@ fn load_controls(vmcs: &Vmcs) {
         vmwrite(encoding, bits);
     }
     if controls.pin.process_posted_interrupts() {
-        vmwrite(0x0002, u64::from(vmcs.notification_vector));
-        vmwrite(0x2016, vmcs.descriptor_address);
+        load_posting(vmcs);
     }
     vmwrite(field::GUEST_INTERRUPT_STATUS, u64::from(u16::from(vmcs.status)));
     vmwrite(field::PREEMPTION_TIMER, PATIENCE);
+}
+
+fn load_posting(vmcs: &Vmcs) {
+    vmwrite(0x0002, u64::from(vmcs.notification_vector));
+    vmwrite(0x2016, vmcs.descriptor_address);
 }
 
 fn load_msr_bitmap(vmcs: &Vmcs) {

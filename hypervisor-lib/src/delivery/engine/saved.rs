@@ -55,6 +55,8 @@ impl<E: DeliveryEngine> VcpuApic<E> {
         let _ = self.local_apic(host);
         self.engine.retire(host);
         let old = core::mem::replace(&mut self.engine, engine);
+        // What the new engine has set in the structure is not known.
+        self.engine.forget();
         self.mark_changed();
         self.update_port(host);
         old

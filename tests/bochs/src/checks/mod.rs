@@ -8,7 +8,10 @@ mod guests;
 
 use core::fmt;
 
+pub(crate) use self::guests::Posting;
+pub(crate) use self::guests::Reach;
 use crate::cpu::Capabilities;
+use crate::driven;
 use crate::println;
 use crate::random::Seed;
 
@@ -30,6 +33,8 @@ impl fmt::Display for Tally {
 pub(crate) enum Failure {
     /// Model and CPU differ in this round; how, is printed above.
     Differs { round: u32 },
+    /// The guest saw other things under an engine of the CPU's than under the software engine; what, is printed above.
+    Sees { round: u32 },
     /// The check itself says what is wrong.
     Wrong(&'static str),
 }
@@ -54,6 +59,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Differs { round } => write!(f, "model and CPU differ in round {round}"),
+            Self::Sees { round } => write!(f, "the guest is served differently in round {round}"),
             Self::Wrong(what) => write!(f, "{what}"),
         }
     }
@@ -66,5 +72,6 @@ pub(crate) fn run(seed: Seed, capabilities: &Capabilities) -> Tally {
     entries::run(seed, capabilities, &mut tally);
     batches::run(seed, capabilities, &mut tally);
     deviations::run(capabilities, &mut tally);
+    driven::run(seed, capabilities, &mut tally);
     tally
 }
