@@ -9,6 +9,7 @@ use carillon_machine::vmx::Guest;
 use carillon_machine::vmx::Ipi;
 use carillon_machine::vmx::PageOffset;
 use carillon_machine::vmx::PhysicalWidth;
+use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::VirtualApicPage;
 use carillon_machine::vmx::VirtualVector;
 use carillon_machine::vmx::Vmcs;

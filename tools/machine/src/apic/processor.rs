@@ -156,6 +156,7 @@ impl Processor {
             (Self::Plain(plain), Setting::Window(Window::Interrupt, switch)) => plain.window = switch,
             (Self::Vmx(guest), setting) => set_vmcs(&mut guest.vmcs, setting),
             (Self::Svm(guest, _), Setting::Avic(mode)) => set_avic(&mut guest.vmcb, mode),
+            (Self::Svm(guest, _), Setting::TaskPriority(priority)) => guest.vmcb.control.set_task_priority(priority),
             // What an entry injects is delivered by it; AVIC injects no vectors, and nobody sends the rest.
             (Self::Plain(_) | Self::Svm(..), _) => {}
         }
@@ -321,8 +322,8 @@ fn set_vmcs(vmcs: &mut vmx::Vmcs, setting: Setting) {
             vmcs.controls.primary.set_interrupt_window_exiting(switch == Switch::On);
         }
         Setting::Apicv(controls) => set_controls(vmcs, controls),
-        // What an entry injects is delivered by it; non-maskable interrupts and AVIC are not the machine's.
-        Setting::Inject(_) | Setting::Window(Window::Nmi, _) | Setting::Avic(_) => {}
+        // What an entry injects is delivered by it; non-maskable interrupts are not the machine's, and the rest is AMD's.
+        Setting::Inject(_) | Setting::Window(Window::Nmi, _) | Setting::TaskPriority(_) | Setting::Avic(_) => {}
     }
 }
 
