@@ -11,9 +11,9 @@ use carillon_xen_tests::Machine;
 use carillon_xen_tests::Transcript;
 use carillon_xen_tests::Verdict;
 
-/// How long Xen may take, from its first instruction to the end of the last guest: 20 s on an idle machine. A guest that hangs is
-/// ended by dom0 long before.
-const XEN_DEADLINE: Duration = Duration::from_secs(480);
+/// How long Xen may take, from its first instruction to the end of the last guest: under a minute on an idle machine, ten times
+/// as long on a busy one. A guest that hangs is ended by dom0 long before.
+const XEN_DEADLINE: Duration = Duration::from_secs(1200);
 /// How long the guest may take without Xen.
 const BARE_DEADLINE: Duration = Duration::from_secs(30);
 
