@@ -2,6 +2,8 @@
 
 use hypervisor_abi::apic::ApicMode;
 use hypervisor_abi::apic::ApicRegister;
+use hypervisor_abi::apic::Icr;
+use hypervisor_abi::avic::BackingPage;
 use hypervisor_abi::sync::Ordering;
 
 use super::backend::DeliveryEngine;
@@ -110,8 +112,9 @@ impl DeliveryEngine for Avic {
                 Ok(match rest {
                     avic::Rest::Told(_) => Rest::Nothing,
                     avic::Rest::Send(icr) => Rest::Send(icr),
-                    // Whoever sends an illegal vector, notes it.
-                    avic::Rest::IllegalVector(_) => Rest::Send(exit.icr),
+                    // The local APIC notes it when it sends. A command that the page does not hold was written to SELF IPI.
+                    avic::Rest::IllegalVector(_) if exit.icr == written_icr(page) => Rest::Send(exit.icr),
+                    avic::Rest::IllegalVector(vector) => Rest::SelfIpi(vector),
                 })
             }
             Exit::NoAcceleration(exit) => Ok(match finish_access(self.acceleration, page, exit)? {
@@ -134,4 +137,11 @@ impl DeliveryEngine for Avic {
     fn retire<H: Host>(&mut self, host: &H) {
         self.set(None, host);
     }
+}
+
+/// ICR as the guest has written it into the page.
+fn written_icr(page: &BackingPage) -> Icr {
+    let [low, high] =
+        [ApicRegister::IcrLow, ApicRegister::IcrHigh].map(|half| page.register(half).load(Ordering::Relaxed));
+    Icr::new().with_low(low).with_destination(high)
 }

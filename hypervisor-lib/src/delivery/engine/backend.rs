@@ -64,6 +64,8 @@ pub enum Rest {
     Write(ApicRegister),
     /// What a write of ICR does: the value, as the page has it.
     Send(Icr),
+    /// What a write of SELF IPI does, of this number: no page holds it.
+    SelfIpi(u8),
     /// The page is to hold again what the register is: the guest has written what cannot be changed.
     Undo,
     /// What a write of LDR and DFR does, by what the page holds; and the domain's tables are to follow.

@@ -200,6 +200,7 @@ impl<E: DeliveryEngine> VcpuApic<E> {
                 self.mark_stale(host);
                 host.act(Action::LogicalIdChanged);
             }
+            (Rest::SelfIpi(vector), _) => self.apic.send_self_ipi(vector, now, &watch),
             (Rest::Undo, _) => self.mark_stale(host),
             (Rest::Nothing | Rest::Send(_) | Rest::Write(_) | Rest::LogicalId, _) => {}
         }

@@ -146,6 +146,11 @@ impl LocalApic {
         self.write_register(ApicRegister::IcrLow, written.low(), now, host);
     }
 
+    /// A write of SELF IPI that no page holds: ICR stays as it is.
+    pub(in crate::delivery) fn send_self_ipi<H: Host>(&mut self, vector: u8, now: Moment, host: &H) {
+        self.write_register(ApicRegister::SelfIpi, vector.into(), now, host);
+    }
+
     /// A write of another register that the page holds.
     pub(in crate::delivery) fn write_from_page<H: Host>(
         &mut self,
