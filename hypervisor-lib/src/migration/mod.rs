@@ -29,7 +29,6 @@
 //! use hypervisor_abi::VcpuId;
 //! use hypervisor_lib::delivery::posted::Protocol;
 //! use hypervisor_lib::delivery::posted::VcpuKey;
-//! use hypervisor_lib::migration::Following;
 //! use hypervisor_lib::migration::Record;
 //! use hypervisor_lib::migration::Residency;
 //! use hypervisor_lib::migration::Vcpu;
