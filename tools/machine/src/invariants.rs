@@ -108,6 +108,8 @@ impl Machine {
         for (index, vcpu) in self.vcpus.iter().enumerate() {
             let agrees = vcpu.apic.is_none_or(|slot| self.apics.agrees(slot, &vcpu.ledger));
             hold(agrees, "its engine does not hold what has come: vCPU", index)?;
+            let is_told = vcpu.apic.is_none_or(|slot| self.apics.is_told(slot, vcpu.residency, vcpu.cpu));
+            hold(is_told, "hardware does not know where it is: vCPU", index)?;
             let expected = u32::from(vcpu.residency != Residency::Blocked);
             hold(places[index] == expected, "in no place or in two: vCPU", index)?;
             if vcpu.residency == Residency::Blocked {

@@ -59,6 +59,7 @@ use crate::InterruptFlag;
 use crate::Signal;
 use crate::Time;
 use crate::lapic::Lapic;
+use crate::vcpu::Residency;
 use crate::vcpu::VcpuIndex;
 
 /// A virtual local APIC's index.
@@ -313,6 +314,11 @@ impl Apics {
     /// Whether whoever posted to a vCPU has sent a notification that it has not heard.
     pub(crate) fn is_notified(&self, slot: ApicSlot) -> bool {
         self.hall.borrow_owner().is_notified(slot)
+    }
+
+    /// Whether hardware is told where the vCPU is.
+    pub(crate) fn is_told(&self, slot: ApicSlot, residency: Residency, cpu: CpuId) -> bool {
+        self.hall.borrow_owner().is_told(slot, residency, cpu)
     }
 
     /// Whether the engine holds exactly what the ledger says.
