@@ -4,6 +4,7 @@
 mod from_host;
 mod hex;
 pub mod import;
+mod prediction;
 mod random;
 mod regular_file;
 pub mod report;
@@ -17,6 +18,10 @@ mod wheel;
 mod workload;
 
 pub use from_host::Replayed;
+pub use prediction::PredictedCount;
+pub use prediction::Prediction;
+pub use prediction::PredictionError;
+pub use prediction::predict;
 pub use random::RandomStream;
 pub use result::Blocking;
 pub use result::Count;

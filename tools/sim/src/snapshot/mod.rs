@@ -17,6 +17,7 @@ mod contradictions;
 mod domain_facts;
 mod host_snapshot;
 mod names;
+mod part;
 mod recording;
 mod routes;
 mod source_facts;
