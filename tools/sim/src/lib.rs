@@ -4,7 +4,11 @@
 mod from_host;
 mod hex;
 pub mod import;
+<<<<<<< HEAD
 pub mod ipi;
+=======
+mod prediction;
+>>>>>>> bed
 mod random;
 mod regular_file;
 pub mod report;
@@ -18,6 +22,10 @@ mod wheel;
 mod workload;
 
 pub use from_host::Replayed;
+pub use prediction::PredictedCount;
+pub use prediction::Prediction;
+pub use prediction::PredictionError;
+pub use prediction::predict;
 pub use random::RandomStream;
 pub use result::Blocking;
 pub use result::Count;

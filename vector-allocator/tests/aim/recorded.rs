@@ -1,5 +1,5 @@
 //! Moves on a real host: Xen 4.17.7 with physical destinations, 4 pCPUs, every vCPU pinned, a disk of dom0's and a network
-//! card of a guest's busy. After each move every interrupt was recorded (`tests/xen/dom0/passthrough.sh`).
+//! card of a guest's busy. After each move every interrupt was recorded.
 
 use vector_allocator::AssignedSource;
 use vector_allocator::Assignment;

@@ -18,6 +18,7 @@ mod domain_facts;
 mod harms;
 mod host_snapshot;
 mod names;
+mod part;
 mod recording;
 mod routes;
 mod source_facts;
