@@ -4,11 +4,8 @@
 mod from_host;
 mod hex;
 pub mod import;
-<<<<<<< HEAD
 pub mod ipi;
-=======
 mod prediction;
->>>>>>> bed
 mod random;
 mod regular_file;
 pub mod report;
