@@ -65,7 +65,7 @@ fn letters(engine: Engine, mode: GuestMode, kind: AccessKind) -> &'static str {
             "vvtf vvvv vffe tttt ffff ffff ffff ffff ffff ffff tvvv vvvv cvtt tttt tfvv vvtv fffv vvvv ffff ffff llll f"
         }
         (Engine::Avic(_), GuestMode::X2Apic, Read) => {
-            "ffvv ffff vfvv fvfv vvvv vvvv vvvv vvvv vvvv vvvv vfff ffff vfvv vvvv vfff ffvf ffff ffff ffff ffff llll f"
+            "ffvv ffff vfvf fvfv vvvv vvvv vvvv vvvv vvvv vvvv vfff ffff vfvv vvvv vfff ffvf ffff ffff ffff ffff llll f"
         }
         (Engine::Avic(_), GuestMode::X2Apic, Write) => {
             "ffff ffff vffe ffff ffff ffff ffff ffff ffff ffff ffff ffff cfff ffff ffff fffc f"

@@ -138,6 +138,8 @@ impl Apics {
         let vcpu = &mut self.vcpus[slot.index()];
         match need {
             Need::Edge => {}
+            // Under AVIC nothing tells it; to ask for it nevertheless is to do without AVIC.
+            Need::EndOfEdge if matches!(vcpu.apic.engine(), Engine::Avic(_)) => {}
             Need::EndOfEdge => vcpu.apic.routes_mut().add(vector),
             Need::Level => _ = vcpu.level.insert(vector),
             Need::Posting(index) => self.hall.with_dependent_mut(|hypervisor, residents| {
