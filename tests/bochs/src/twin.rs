@@ -2,7 +2,6 @@
 
 use carillon_machine::InterruptFlag;
 use carillon_machine::Lapic;
-use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::Access;
 use carillon_machine::vmx::Activity;
 use carillon_machine::vmx::Descriptor;
@@ -11,6 +10,7 @@ use carillon_machine::vmx::Exit;
 use carillon_machine::vmx::Guest;
 use carillon_machine::vmx::PhysicalWidth;
 use carillon_machine::vmx::PostedControl;
+use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::VectorRegister;
 use carillon_machine::vmx::VirtualVector;
 use hypervisor_abi::apic::ApicAccess;

@@ -1,10 +1,10 @@
 //! Every offset of the APIC-access page by every width, and every MSR of the APIC, under every combination of controls.
 
 use carillon_machine::InterruptFlag;
-use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::Access;
 use carillon_machine::vmx::Guest;
 use carillon_machine::vmx::PageOffset;
+use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::Width;
 
 use super::Failure;

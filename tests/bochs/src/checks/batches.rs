@@ -4,11 +4,11 @@
 
 use carillon_machine::InterruptFlag;
 use carillon_machine::Recognition;
-use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::Access;
 use carillon_machine::vmx::EoiExitBitmap;
 use carillon_machine::vmx::Guest;
 use carillon_machine::vmx::PageOffset;
+use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::VirtualVector;
 use carillon_machine::vmx::Width;
 use vector_allocator::Vector;

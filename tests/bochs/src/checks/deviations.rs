@@ -2,11 +2,11 @@
 //! A Bochs that mends one fails here, and is to be noticed.
 
 use carillon_machine::InterruptFlag;
-use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::Activity;
 use carillon_machine::vmx::Guest;
 use carillon_machine::vmx::GuestInterruptStatus;
 use carillon_machine::vmx::PageOffset;
+use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::VectorRegister;
 use carillon_machine::vmx::VirtualVector;
 use carillon_machine::vmx::Width;

@@ -1,11 +1,11 @@
 //! VM entries with controls that fit together or do not: model and CPU must accept and refuse the same.
 
 use carillon_machine::InterruptFlag;
-use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::EntryFault;
 use carillon_machine::vmx::Guest;
 use carillon_machine::vmx::PageOffset;
 use carillon_machine::vmx::PhysicalWidth;
+use carillon_machine::vmx::RegisterPage as _;
 use carillon_machine::vmx::VirtualApicPage;
 use carillon_machine::vmx::VirtualVector;
 use carillon_machine::vmx::Vmcs;
