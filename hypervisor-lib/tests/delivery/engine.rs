@@ -352,3 +352,33 @@ fn an_exit_of_another_engine_is_refused() {
     let refused = vcpu.finish(exit, NOW, &host);
     assert_eq!(refused, Err(ExitError::Foreign { exit, engine: vcpu.engine() }));
 }
+
+#[test]
+fn a_vector_that_comes_level_triggered_and_posted_before_an_entry_is_level_triggered() {
+    let host = OneVcpu::new();
+    let mut vcpu = host.vcpu(ApicvLevel::Posting);
+    for level_first in [true, false] {
+        if level_first {
+            host.send(DeliveryMode::Fixed, 0x51, TriggerMode::Level);
+        }
+        host.send_edge(0x51);
+        if !level_first {
+            host.send(DeliveryMode::Fixed, 0x51, TriggerMode::Level);
+        }
+        assert_eq!(vcpu.enter(Gates::OPEN, NOW, &host), None);
+        assert!(host.page.has(VectorBits::TriggerMode, 0x51), "{level_first}");
+        vcpu.exited(None, &host);
+        vcpu.init(&host);
+        vcpu.write_msr(NOW, ApicRegister::SpuriousVector.msr(), 0x1ff, &host).expect("enabled");
+    }
+}
+
+#[test]
+fn a_page_with_trigger_modes_of_another_time_tells_none_of_them() {
+    let host = OneVcpu::new();
+    host.page.set(VectorBits::TriggerMode, 0x51);
+    let mut vcpu = host.vcpu(ApicvLevel::Posting);
+    host.send_edge(0x51);
+    assert_eq!(vcpu.enter(Gates::OPEN, NOW, &host), None);
+    assert!(!host.page.has(VectorBits::TriggerMode, 0x51));
+}

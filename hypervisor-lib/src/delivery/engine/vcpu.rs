@@ -79,6 +79,9 @@ impl<E: DeliveryEngine> VcpuApic<E> {
             shown_tmr: VectorRegister::default(),
             vectors: Vectors::Changed,
         };
+        if let Some(page) = host.page(vcpu.vcpu()) {
+            vcpu.shown_tmr = LocalApic::shown_tmr(page);
+        }
         vcpu.update_port(host);
         vcpu
     }
@@ -234,9 +237,6 @@ impl<E: DeliveryEngine> VcpuApic<E> {
     /// merged even if something else goes first.
     pub(super) fn collect<H: Host>(&mut self, host: &H) {
         let vcpu = self.apic.config().vcpu;
-        let watch = Watch::new(host);
-        self.apic.sync(&watch);
-        self.note(&watch);
         if let Some(descriptor) = host.descriptor(vcpu) {
             posted::take(descriptor, |word, bits| self.apic.accept_posted(word, bits));
         }
@@ -246,6 +246,10 @@ impl<E: DeliveryEngine> VcpuApic<E> {
         {
             self.apic.accept_from_page(page);
         }
+        // After what is edge-triggered: of a vector that came both ways the end is to be told.
+        let watch = Watch::new(host);
+        self.apic.sync(&watch);
+        self.note(&watch);
     }
 
     /// Takes back what is on loan.

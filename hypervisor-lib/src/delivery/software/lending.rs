@@ -74,12 +74,17 @@ impl LocalApic {
         store(page, ApicRegister::ProcessorPriority, self.priority.ppr().into());
     }
 
+    /// The TMR of a page, whoever has written it.
+    pub(in crate::delivery) fn shown_tmr(page: &BackingPage) -> VectorRegister {
+        VectorRegister::from_words(read(page, VectorBits::TriggerMode))
+    }
+
     /// What was shown is no longer: nothing waits in the page. Returns its TMR.
     pub(in crate::delivery) fn hide_vectors(page: &BackingPage) -> VectorRegister {
         for bank in VectorBank::ALL {
             store(page, ApicRegister::InterruptRequest(bank), 0);
         }
-        VectorRegister::from_words(read(page, VectorBits::TriggerMode))
+        Self::shown_tmr(page)
     }
 
     /// Puts TPR into the page.
