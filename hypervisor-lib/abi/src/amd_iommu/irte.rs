@@ -51,7 +51,7 @@ impl GaTag {
 #[bitfield(u64)]
 #[derive(PartialEq, Eq)]
 pub struct GuestIrteLow {
-    /// The entry remaps (`RemapEn`). Clear, the interrupt is passed on as the device sent it, past the hypervisor's choice.
+    /// The entry remaps (`RemapEn`). Clear, what the device sends is aborted.
     pub is_valid: bool,
     /// Faults of this entry are not logged.
     pub no_fault: bool,

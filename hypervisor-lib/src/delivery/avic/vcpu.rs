@@ -66,7 +66,7 @@ pub enum RouteError {
     /// No such entry belongs to the vCPU.
     #[error("{0:?} does not deliver to this vCPU")]
     Foreign(IrteIndex),
-    /// The entry it is to be replaced by would let the device send to any vector of the host.
+    /// The entry it is to be replaced by would abort what the device sends.
     #[error("the entry that is to replace {0:?} does not remap")]
     NotRemapping(IrteIndex),
 }
