@@ -83,7 +83,7 @@ proptest! {
         let (tolerance, least, timer) = (50 * MICROSECOND, 500 * MICROSECOND, 10 * MILLISECOND);
         let bound = if ratelimit <= tolerance || after >= ratelimit {
             0
-        } else if after + SWITCH >= ratelimit - tolerance {
+        } else if after >= ratelimit - tolerance {
             least
         } else {
             timer - after
