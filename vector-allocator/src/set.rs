@@ -160,7 +160,35 @@ impl VectorSet {
 
     /// Members, ascending.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Vector> + '_ {
-        Vector::all().filter(|vector| self.contains(*vector))
+        Members(*self)
+    }
+}
+
+/// The members of a set that have not been visited: each is found by its word, not by asking for all 256.
+struct Members(VectorSet);
+
+impl Iterator for Members {
+    type Item = Vector;
+
+    #[inline]
+    fn next(&mut self) -> Option<Vector> {
+        let lowest = self.0.lowest()?;
+        self.0.remove(lowest);
+        Some(lowest)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.0.len() as usize;
+        (left, Some(left))
+    }
+}
+
+impl DoubleEndedIterator for Members {
+    #[inline]
+    fn next_back(&mut self) -> Option<Vector> {
+        let highest = self.0.highest()?;
+        self.0.remove(highest);
+        Some(highest)
     }
 }
 
@@ -227,6 +255,8 @@ mod tests {
             let (y, my) = both(b);
             let bound_vector = Vector::new(bound).unwrap();
             assert_eq!(numbers(&x), mx.iter().copied().collect::<Vec<_>>());
+            assert!(x.iter().rev().map(Vector::number).eq(mx.iter().rev().copied()));
+            assert_eq!(x.iter().size_hint(), (mx.len(), Some(mx.len())));
             assert_eq!(x.len() as usize, mx.len());
             assert_eq!(x.is_empty(), mx.is_empty());
             assert_eq!(x.lowest().map(Vector::number), mx.first().copied());
@@ -241,6 +271,15 @@ mod tests {
             assert_eq!(numbers(&x.below(bound_vector)), mx.range(..bound).copied().collect::<Vec<_>>());
             assert_eq!(numbers(&x.above(bound_vector)), mx.iter().copied().filter(|n| *n > bound).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn members_taken_from_both_ends_meet_once() {
+        let set = VectorSet::from_words([1 << 16 | 1 << 63, 0, 1, 1 << 63]);
+        let mut members = set.iter();
+        let pairs: [_; 3] = core::array::from_fn(|_| (members.next(), members.next_back()));
+        let numbers = pairs.map(|(low, high)| (low.map(Vector::number), high.map(Vector::number)));
+        assert_eq!(numbers, [(Some(0x10), Some(0xff)), (Some(0x3f), Some(0x80)), (None, None)]);
     }
 
     #[test]
