@@ -147,6 +147,18 @@ pub trait RegisterPage {
         self.set_word(offset, self.word(offset) | bit);
     }
 
+    /// Sets the 64 vectors from `first`, a multiple of 64, whose bits are set in `bits`.
+    fn merge(&mut self, register: VectorRegister, first: VirtualVector, bits: u64) {
+        let [a, b, c, d, e, f, g, h] = bits.to_le_bytes();
+        let halves = [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])];
+        for (number, half) in [first.0, first.0 | 0x20].into_iter().zip(halves) {
+            if half != 0 {
+                let (offset, _) = register.place(VirtualVector(number));
+                self.set_word(offset, self.word(offset) | half);
+            }
+        }
+    }
+
     /// Clears `vector` in `register`.
     fn remove(&mut self, register: VectorRegister, vector: VirtualVector) {
         let (offset, bit) = register.place(vector);

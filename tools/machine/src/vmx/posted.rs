@@ -40,7 +40,7 @@ pub struct Descriptor {
 
 /// A descriptor of which the processor takes what was posted: its own memory, or memory that others share.
 pub trait PostedRequests {
-    /// Clears ON, then takes PIR out, each word by one locked operation at least.
+    /// Clears ON, then takes PIR out, each word that holds anything by one locked operation.
     fn take(&mut self) -> [u64; 4];
 }
 
@@ -55,7 +55,10 @@ impl PostedRequests for &PostedDescriptor {
     fn take(&mut self) -> [u64; 4] {
         let outstanding = PostedControl::new().with_outstanding(true);
         self.control.fetch_and(!u64::from(outstanding), Ordering::SeqCst);
-        self.pir.each_ref().map(|word| word.swap(0, Ordering::SeqCst))
+        self.pir.each_ref().map(|word| match word.load(Ordering::SeqCst) {
+            0 => 0,
+            _ => word.swap(0, Ordering::SeqCst),
+        })
     }
 }
 
@@ -84,11 +87,12 @@ impl<P: RegisterPage> Guest<P> {
     /// Steps 3 and 5 to 7 of posted-interrupt processing (SDM vol. 3C, 30.6): ON is cleared, PIR moves into VIRR, RVI rises
     /// to the highest vector posted, and that is evaluated.
     pub(super) fn process_posted(&mut self, descriptor: &mut impl PostedRequests) {
-        let posted = descriptor.take();
-        let vectors = (0..=255).map(VirtualVector);
-        for vector in vectors.filter(|vector| posted[usize::from(vector.0) / 64] >> (vector.0 % 64) & 1 == 1) {
-            self.page.insert(VectorRegister::Request, vector);
-            self.vmcs.status.set_rvi(self.vmcs.status.rvi().max(vector));
+        for (first, bits) in (0..=192).step_by(64).map(VirtualVector).zip(descriptor.take()) {
+            if bits != 0 {
+                self.page.merge(VectorRegister::Request, first, bits);
+                let highest = VirtualVector(first.0 + bits.ilog2().to_le_bytes()[0]);
+                self.vmcs.status.set_rvi(self.vmcs.status.rvi().max(highest));
+            }
         }
         self.evaluate();
     }
