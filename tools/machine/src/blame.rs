@@ -17,8 +17,13 @@ use crate::pcpu::Gate;
 impl Machine {
     /// Compares who waits for a guest now with who did, and reports the difference.
     pub(crate) fn blame<H: Host>(&mut self, cpu: CpuId, out: &mut Out<'_, H>) {
-        let waiting = self.cpus[cpu.index()].waiting_dom0();
-        if waiting.is_empty() && self.cpus[cpu.index()].blocks.is_empty() {
+        let entry = &self.cpus[cpu.index()];
+        // After most changes nobody waits, and nobody did.
+        if !entry.lapic.has_waiting() && entry.blocks.is_empty() {
+            return;
+        }
+        let waiting = entry.waiting_dom0();
+        if waiting.is_empty() && entry.blocks.is_empty() {
             return;
         }
         let mut open = core::mem::take(&mut self.cpus[cpu.index()].blocks);

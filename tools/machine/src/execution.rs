@@ -111,13 +111,17 @@ impl Machine {
     }
 
     /// Stops the clock of what the CPU does and takes off what has been done of it.
+    #[inline]
     pub(crate) fn pause(&mut self, cpu: CpuId, now: Time) {
+        if let Clock::Running(since) = self.cpus[cpu.index()].clock {
+            self.stop_clock(cpu, now - since);
+        }
+    }
+
+    fn stop_clock(&mut self, cpu: CpuId, done: Span) {
         let entry = &mut self.cpus[cpu.index()];
-        let Clock::Running(since) = core::mem::replace(&mut entry.clock, Clock::Stopped) else {
-            return;
-        };
+        entry.clock = Clock::Stopped;
         entry.generation = entry.generation.wrapping_add(1);
-        let done = now - since;
         if entry.frames.last().is_some_and(|frame| !frame.work.is_guests()) {
             entry.host_time = entry.host_time.plus(done);
         }
