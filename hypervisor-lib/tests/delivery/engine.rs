@@ -381,3 +381,17 @@ fn a_page_with_trigger_modes_of_another_time_tells_none_of_them() {
     host.vcpu(ApicvLevel::Posting);
     assert!(!host.page.has(VectorBits::TriggerMode, 0x51));
 }
+
+/// The VMCS went on asking for a window that nothing waited for: the guest exited at every instruction, for ever.
+#[test]
+fn a_window_that_the_old_engine_asked_for_is_closed_when_the_new_one_delivers() {
+    let host = OneVcpu::new();
+    let mut vcpu = host.vcpu(ApicvLevel::TprShadow);
+    host.send_edge(0x51);
+    assert_eq!(vcpu.enter(Gates::CLOSED, NOW, &host), None);
+    vcpu.exited(None, &host);
+    assert!(host.set().contains(&Setting::Window(Window::Interrupt, Switch::On)));
+    vcpu.switch(Apicv::new(ApicvLevel::Delivery), &host);
+    assert_eq!(vcpu.enter(Gates::CLOSED, NOW, &host), None);
+    assert!(host.set().contains(&Setting::Window(Window::Interrupt, Switch::Off)));
+}

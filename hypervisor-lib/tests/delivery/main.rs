@@ -13,5 +13,4 @@ mod properties;
 mod registers;
 mod regressions;
 mod saving;
-mod switching;
 mod threads;
