@@ -9,6 +9,8 @@ mod machine;
 mod model;
 mod modes;
 mod posted;
+#[path = "../doubles/posted_host.rs"]
+mod posted_host;
 mod properties;
 mod registers;
 mod regressions;

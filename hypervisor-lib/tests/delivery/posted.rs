@@ -1,11 +1,7 @@
 //! Posted interrupts: agents against a scheduler that moves, blocks and wakes vCPUs, on physical CPUs that die.
 
-use std::sync::Mutex;
-
 use hypervisor_abi::DomainId;
 use hypervisor_abi::VcpuId;
-use hypervisor_abi::apic::ApicId;
-use hypervisor_abi::apic::ApicMode;
 use hypervisor_abi::posted::PostedControl;
 use hypervisor_abi::posted::PostedDescriptor;
 use hypervisor_abi::posted::PostedDestination;
@@ -14,20 +10,16 @@ use hypervisor_lib::delivery::posted::Blocked;
 use hypervisor_lib::delivery::posted::Blocking;
 use hypervisor_lib::delivery::posted::Notice;
 use hypervisor_lib::delivery::posted::Offline;
-use hypervisor_lib::delivery::posted::PostedVcpu;
 use hypervisor_lib::delivery::posted::PostingAction;
-use hypervisor_lib::delivery::posted::PostingHost;
 use hypervisor_lib::delivery::posted::Preempted;
 use hypervisor_lib::delivery::posted::Protocol;
 use hypervisor_lib::delivery::posted::Running;
 use hypervisor_lib::delivery::posted::Urgency;
 use hypervisor_lib::delivery::posted::VcpuKey;
-use hypervisor_lib::delivery::posted::WakeLists;
 use hypervisor_lib::delivery::posted::post;
 use hypervisor_lib::delivery::posted::relocate;
 use hypervisor_lib::delivery::posted::take;
 use hypervisor_lib::delivery::posted::wake_up;
-use parking_lot::RawMutex;
 use proptest::collection::vec;
 use proptest::prelude::ProptestConfig;
 use proptest::prelude::Strategy;
@@ -37,65 +29,16 @@ use vector_allocator::CpuId;
 use vector_allocator::Vector;
 
 use crate::machine::vector;
+use crate::posted_host::NOTIFICATION;
+use crate::posted_host::PROTOCOLS;
+use crate::posted_host::PostedHost;
+use crate::posted_host::WAKE_UP;
 
-const NOTIFICATION: u8 = 0xf2;
-const WAKE_UP: u8 = 0xf1;
-const PROTOCOLS: [Protocol; 2] = [Protocol::Xen, Protocol::Kvm];
 const CPUS: u32 = 3;
 const VCPUS: usize = 3;
 
-struct PostedHost {
-    vcpus: Vec<PostedVcpu>,
-    lists: WakeLists<RawMutex>,
-    protocol: Protocol,
-    actions: Mutex<Vec<PostingAction>>,
-}
-
-impl PostedHost {
-    fn new(protocol: Protocol) -> Self {
-        let vcpus = (0..VCPUS).map(|_| PostedVcpu::default()).collect();
-        Self { vcpus, lists: WakeLists::new(CPUS), protocol, actions: Mutex::default() }
-    }
-
-    fn take(&self) -> Vec<PostingAction> {
-        std::mem::take(&mut *self.actions.lock().expect("nobody panicked"))
-    }
-
-    fn control(&self, vcpu: usize) -> PostedControl {
-        self.vcpus[vcpu].descriptor.control.load(Ordering::Relaxed).into()
-    }
-}
-
-impl PostingHost for PostedHost {
-    type Lock = RawMutex;
-
-    fn posted_vcpu(&self, key: VcpuKey) -> Option<&PostedVcpu> {
-        self.vcpus.get(key.vcpu.index())
-    }
-
-    fn wake_lists(&self) -> &WakeLists<RawMutex> {
-        &self.lists
-    }
-
-    fn destination(&self, cpu: CpuId) -> PostedDestination {
-        PostedDestination::new(ApicId(cpu.0 * 4), ApicMode::X2Apic)
-    }
-
-    fn notification_vector(&self) -> Vector {
-        vector(NOTIFICATION)
-    }
-
-    fn wake_up_vector(&self) -> Vector {
-        vector(WAKE_UP)
-    }
-
-    fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
-    fn act(&self, action: PostingAction) {
-        self.actions.lock().expect("nobody panicked").push(action);
-    }
+fn posted_host(protocol: Protocol) -> PostedHost {
+    PostedHost::new(protocol, CPUS, VCPUS)
 }
 
 fn key(vcpu: usize) -> VcpuKey {
@@ -139,7 +82,7 @@ fn every_vector_has_its_bit() {
 #[test]
 fn every_state_has_the_control_word_of_the_table() {
     for protocol in PROTOCOLS {
-        let host = PostedHost::new(protocol);
+        let host = posted_host(protocol);
         let offline = Offline::new(&host, key(0)).expect("a vCPU");
         assert!(host.control(0).suppressed());
         let running = offline.load(CpuId(1));
@@ -166,7 +109,7 @@ fn every_state_has_the_control_word_of_the_table() {
 #[test]
 fn r47_no_state_in_which_a_vcpu_runs_or_waits_for_interrupts_suppresses_them() {
     for protocol in PROTOCOLS {
-        let host = PostedHost::new(protocol);
+        let host = posted_host(protocol);
         let mut running = Offline::new(&host, key(0)).expect("a vCPU").load(CpuId(0));
         for round in 0..4 {
             let preempted = running.preempt();
@@ -185,7 +128,7 @@ fn r47_no_state_in_which_a_vcpu_runs_or_waits_for_interrupts_suppresses_them() {
 #[test]
 fn r48_a_move_asks_for_nothing_besides_the_descriptor() {
     for protocol in PROTOCOLS {
-        let host = PostedHost::new(protocol);
+        let host = posted_host(protocol);
         let running = Offline::new(&host, key(0)).expect("a vCPU").load(CpuId(0));
         let running = running.preempt().load(CpuId(2));
         let Blocking::Blocked(blocked) = running.block() else { panic!("nothing is posted") };
@@ -201,11 +144,11 @@ fn a_post_just_before_blocking_keeps_the_vcpu_awake_in_xen_and_wakes_it_in_kvm()
         assert!(post(&host.vcpus[0].descriptor, vector(0x51), Urgency::Ordinary).is_some());
         matches!(running.block(), Blocking::Blocked(_))
     };
-    let xen = PostedHost::new(Protocol::Xen);
+    let xen = posted_host(Protocol::Xen);
     assert!(!blocked_after_post(&xen));
     assert_eq!(xen.lists.blocked_on(CpuId(1)), []);
     assert_eq!(xen.control(0), control(NOTIFICATION, 1, false).with_outstanding(true));
-    let kvm = PostedHost::new(Protocol::Kvm);
+    let kvm = posted_host(Protocol::Kvm);
     assert!(blocked_after_post(&kvm));
     assert_eq!(kvm.take(), [PostingAction::WakeUpSelf(CpuId(1))]);
     wake_up(&kvm, CpuId(1));
@@ -381,7 +324,7 @@ proptest! {
 
     #[test]
     fn nothing_posted_is_lost_whatever_the_scheduler_does(xen in 0..2_usize, steps in vec(step(), 1..60)) {
-        let host = PostedHost::new(PROTOCOLS[xen]);
+        let host = posted_host(PROTOCOLS[xen]);
         let mut world = World::new(&host);
         steps.into_iter().for_each(|step| world.step(step));
         world.settle();

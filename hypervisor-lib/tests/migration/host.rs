@@ -3,21 +3,12 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use hypervisor_abi::DomainId;
 use hypervisor_abi::VcpuId;
-use hypervisor_abi::apic::ApicId;
-use hypervisor_abi::apic::ApicMode;
-use hypervisor_abi::posted::PostedControl;
-use hypervisor_abi::posted::PostedDestination;
 use hypervisor_abi::sync::Ordering;
-use hypervisor_lib::delivery::posted::PostedVcpu;
-use hypervisor_lib::delivery::posted::PostingAction;
-use hypervisor_lib::delivery::posted::PostingHost;
 use hypervisor_lib::delivery::posted::Protocol;
 use hypervisor_lib::delivery::posted::VcpuKey;
-use hypervisor_lib::delivery::posted::WakeLists;
 use hypervisor_lib::migration::Carrier;
 use hypervisor_lib::migration::NotProgrammed;
 use hypervisor_lib::migration::Outcome;
@@ -25,7 +16,6 @@ use hypervisor_lib::migration::Source;
 use hypervisor_lib::migration::SourceHost;
 use hypervisor_lib::migration::Step;
 use hypervisor_lib::migration::StepError;
-use parking_lot::RawMutex;
 use vector_allocator::CpuId;
 use vector_allocator::CpuSet;
 use vector_allocator::DestinationModel;
@@ -40,76 +30,25 @@ use vector_allocator::VectorLayout;
 use vector_allocator::VectorSet;
 use vector_allocator::XenLayout;
 
-pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Xen, Protocol::Kvm];
-pub(crate) const NOTIFICATION: u8 = 0xf2;
-pub(crate) const WAKE_UP: u8 = 0xf1;
+pub(crate) use crate::posted_host::NOTIFICATION;
+pub(crate) use crate::posted_host::PROTOCOLS;
+pub(crate) use crate::posted_host::PostedHost;
+pub(crate) use crate::posted_host::WAKE_UP;
+pub(crate) use crate::posted_host::vector;
+
 pub(crate) const CPUS: u32 = 4;
 
-pub(crate) fn vector(number: u8) -> Vector {
-    Vector::new(number).expect("16 or more")
+/// Two vCPUs.
+pub(crate) fn posted_host(protocol: Protocol) -> PostedHost {
+    PostedHost::new(protocol, CPUS, 2)
+}
+
+pub(crate) fn is_posted(host: &PostedHost, vcpu: usize) -> bool {
+    host.vcpus[vcpu].descriptor.pir.iter().any(|word| word.load(Ordering::Relaxed) != 0)
 }
 
 pub(crate) fn key(vcpu: u32) -> VcpuKey {
     VcpuKey { domain: DomainId(1), vcpu: VcpuId(vcpu) }
-}
-
-/// A host whose vCPUs have descriptors.
-pub(crate) struct PostedHost {
-    pub(crate) vcpus: Vec<PostedVcpu>,
-    pub(crate) lists: WakeLists<RawMutex>,
-    protocol: Protocol,
-    actions: Mutex<Vec<PostingAction>>,
-}
-
-impl PostedHost {
-    pub(crate) fn new(protocol: Protocol) -> Self {
-        let vcpus = (0..2).map(|_| PostedVcpu::default()).collect();
-        Self { vcpus, lists: WakeLists::new(CPUS), protocol, actions: Mutex::default() }
-    }
-
-    pub(crate) fn take(&self) -> Vec<PostingAction> {
-        std::mem::take(&mut *self.actions.lock().expect("nobody panicked"))
-    }
-
-    pub(crate) fn control(&self, vcpu: usize) -> PostedControl {
-        self.vcpus[vcpu].descriptor.control.load(Ordering::Relaxed).into()
-    }
-
-    pub(crate) fn is_posted(&self, vcpu: usize) -> bool {
-        self.vcpus[vcpu].descriptor.pir.iter().any(|word| word.load(Ordering::Relaxed) != 0)
-    }
-}
-
-impl PostingHost for PostedHost {
-    type Lock = RawMutex;
-
-    fn posted_vcpu(&self, key: VcpuKey) -> Option<&PostedVcpu> {
-        self.vcpus.get(key.vcpu.index())
-    }
-
-    fn wake_lists(&self) -> &WakeLists<RawMutex> {
-        &self.lists
-    }
-
-    fn destination(&self, cpu: CpuId) -> PostedDestination {
-        PostedDestination::new(ApicId(cpu.0 * 4), ApicMode::X2Apic)
-    }
-
-    fn notification_vector(&self) -> Vector {
-        vector(NOTIFICATION)
-    }
-
-    fn wake_up_vector(&self) -> Vector {
-        vector(WAKE_UP)
-    }
-
-    fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
-    fn act(&self, action: PostingAction) {
-        self.actions.lock().expect("nobody panicked").push(action);
-    }
 }
 
 pub(crate) fn allocator(model: DestinationModel) -> VectorAllocator {

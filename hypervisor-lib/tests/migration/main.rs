@@ -6,4 +6,6 @@ mod moves;
 mod note;
 mod offline;
 mod posted;
+#[path = "../doubles/posted_host.rs"]
+mod posted_host;
 mod vectors;

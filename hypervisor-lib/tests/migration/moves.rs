@@ -38,6 +38,7 @@ use crate::host::PROTOCOLS;
 use crate::host::PostedHost;
 use crate::host::allocator;
 use crate::host::key;
+use crate::host::posted_host;
 use crate::host::source;
 
 const FROM: CpuId = CpuId(0);
@@ -77,7 +78,7 @@ impl Host {
             let placement = vectors.placement(source.lease).expect("leased");
             devices.programmed.borrow_mut().insert(source.irq, (placement.vector, placement.target));
         }
-        Self { posted: PostedHost::new(protocol), vectors, devices, sources }
+        Self { posted: posted_host(protocol), vectors, devices, sources }
     }
 
     fn following(&self) -> [Following; 3] {

@@ -29,6 +29,7 @@ use crate::host::PROTOCOLS;
 use crate::host::PostedHost;
 use crate::host::allocator;
 use crate::host::key;
+use crate::host::posted_host;
 use crate::host::source;
 use crate::host::vector;
 
@@ -45,7 +46,7 @@ fn load(words: &mut PostedWords<'_, PostedHost>, vcpu: u32, protocol: Protocol) 
 fn r36_everything_that_pointed_at_a_cpu_that_goes_points_elsewhere() {
     for protocol in PROTOCOLS {
         let (posted, mut vectors, devices) =
-            (PostedHost::new(protocol), allocator(DestinationModel::Physical), Devices::default());
+            (posted_host(protocol), allocator(DestinationModel::Physical), Devices::default());
         let source = source(&mut vectors, 48);
         let old = vectors.placement(source.lease).expect("leased").vector;
         devices.live.borrow_mut().push((old, DEAD));
@@ -89,7 +90,7 @@ fn r36_everything_that_pointed_at_a_cpu_that_goes_points_elsewhere() {
 #[test]
 fn the_last_cpu_does_not_go_and_says_so() {
     let (posted, mut vectors, devices) =
-        (PostedHost::new(Protocol::Xen), allocator(DestinationModel::Physical), Devices::default());
+        (posted_host(Protocol::Xen), allocator(DestinationModel::Physical), Devices::default());
     for cpu in 1..4 {
         vectors.take_offline(CpuId(cpu), &vector_allocator::VectorSet::EMPTY).expect("not the last");
     }

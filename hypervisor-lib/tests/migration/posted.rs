@@ -37,7 +37,9 @@ use crate::host::NOTIFICATION;
 use crate::host::PROTOCOLS;
 use crate::host::PostedHost;
 use crate::host::WAKE_UP;
+use crate::host::is_posted;
 use crate::host::key;
+use crate::host::posted_host;
 use crate::host::vector;
 
 fn vcpu(protocol: Protocol) -> Residency<Offline> {
@@ -111,7 +113,7 @@ proptest! {
     #[test]
     fn steps_leave_the_same_words_and_ask_for_the_same_as_the_engines_own_transitions(events in vec(event(), 0..40)) {
         for protocol in PROTOCOLS {
-            let (by_steps, by_engine) = (PostedHost::new(protocol), PostedHost::new(protocol));
+            let (by_steps, by_engine) = (posted_host(protocol), posted_host(protocol));
             let mut words = PostedWords::new(&by_steps, key(0)).expect("a vCPU");
             let engine = posted::Offline::new(&by_engine, key(0)).expect("a vCPU");
             let mut both = Both::Offline(vcpu(protocol), engine);
@@ -125,7 +127,7 @@ proptest! {
                     transition => both = apply(both, transition, &mut words),
                 }
                 assert_eq!(by_steps.control(0), by_engine.control(0), "{event:?}");
-                assert_eq!(by_steps.is_posted(0), by_engine.is_posted(0));
+                assert_eq!(is_posted(&by_steps, 0), is_posted(&by_engine, 0));
                 assert_eq!(by_steps.take(), by_engine.take(), "{event:?}");
                 for cpu in (0..CPUS).map(CpuId) {
                     assert_eq!(by_steps.lists.blocked_on(cpu), by_engine.lists.blocked_on(cpu), "{event:?}");
@@ -172,7 +174,7 @@ impl Carrier for Posting<'_> {
 fn a_post_between_any_two_steps_of_a_move_is_found_or_notified_where_the_vcpu_runs() {
     for protocol in PROTOCOLS {
         for moment in 0..=5 {
-            let host = PostedHost::new(protocol);
+            let host = posted_host(protocol);
             let mut carrier = Posting::new(&host, moment);
             let running = vcpu(protocol).load(CpuId(0)).run(&mut carrier).expect("the words are there");
             let preempted = running.preempt().run(&mut carrier).expect("the words are there");
@@ -181,7 +183,7 @@ fn a_post_between_any_two_steps_of_a_move_is_found_or_notified_where_the_vcpu_ru
             assert_eq!((running.state(), carrier.steps), (&Running(CpuId(3)), 6));
             // Xen's entries look at PIR; KVM's at ON, which has to be set whoever set it.
             let is_seen = protocol == Protocol::Xen || host.control(0).outstanding();
-            assert!(host.is_posted(0) && is_seen, "{protocol:?}, before step {moment}: {:?}", carrier.notice);
+            assert!(is_posted(&host, 0) && is_seen, "{protocol:?}, before step {moment}: {:?}", carrier.notice);
             let aimed = control(NOTIFICATION, 3).with_outstanding(host.control(0).outstanding());
             assert_eq!(host.control(0), aimed);
         }
@@ -192,14 +194,14 @@ fn a_post_between_any_two_steps_of_a_move_is_found_or_notified_where_the_vcpu_ru
 fn a_post_between_any_two_steps_of_blocking_keeps_the_vcpu_awake_or_wakes_it() {
     for protocol in PROTOCOLS {
         for moment in 0..=5 {
-            let host = PostedHost::new(protocol);
+            let host = posted_host(protocol);
             let mut carrier = Posting::new(&host, moment);
             let running = vcpu(protocol).load(CpuId(2)).run(&mut carrier).expect("the words are there");
             let blocking = running.block().run(&mut carrier).expect("the words are there");
             match blocking {
                 Blocking::Asleep(blocked) => {
                     carrier.pass();
-                    assert!(blocked.state() == &Blocked(CpuId(2)) && host.is_posted(0));
+                    assert!(blocked.state() == &Blocked(CpuId(2)) && is_posted(&host, 0));
                     let mut asked = host.take();
                     if asked.contains(&PostingAction::WakeUpSelf(CpuId(2))) {
                         wake_up(&host, CpuId(2));
@@ -208,7 +210,7 @@ fn a_post_between_any_two_steps_of_blocking_keeps_the_vcpu_awake_or_wakes_it() {
                     assert!(asked.contains(&PostingAction::Wake(key(0))), "{protocol:?}, before step {moment}");
                 }
                 Blocking::GoesOn(running) => {
-                    assert!(host.is_posted(0) && protocol == Protocol::Xen && moment < 5);
+                    assert!(is_posted(&host, 0) && protocol == Protocol::Xen && moment < 5);
                     assert_eq!((running.state(), host.lists.blocked_on(CpuId(2))), (&Running(CpuId(2)), vec![]));
                     assert_eq!(host.control(0).vector(), NOTIFICATION);
                 }
@@ -222,7 +224,7 @@ fn a_post_between_any_two_steps_of_blocking_keeps_the_vcpu_awake_or_wakes_it() {
 fn a_step_that_failed_is_tried_again_wherever_it_was() {
     for protocol in PROTOCOLS {
         for at in 0..6 {
-            let host = PostedHost::new(protocol);
+            let host = posted_host(protocol);
             let mut words = PostedWords::new(&host, key(0)).expect("a vCPU");
             let mut failing = Failing { carrier: &mut words, at, count: 0 };
             let running = again(vcpu(protocol).load(CpuId(1)), &mut failing);
