@@ -3,29 +3,16 @@
 use carillon_sim::ipi::Contender;
 use carillon_sim::ipi::Sending;
 use clap::Args;
-use clap::Subcommand;
 use clap::builder::TypedValueParser;
 use hypervisor_lib::delivery::Engine;
 use hypervisor_lib::delivery::GuestMode;
 use hypervisor_lib::delivery::register_access::ENGINES;
 
-use super::MoveArgs;
 use super::OutputArgs;
 use super::one_of;
 use crate::explain_access;
 use crate::quantity;
 use crate::simulate_ipi;
-
-/// A question with words of its own.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ExplainQuery {
-    /// What becomes of a guest's write of a register of its local APIC
-    ApicWrite(WriteArgs),
-    /// What becomes of a read
-    ApicRead(AccessArgs),
-    /// What is written, in which order and why, when a vCPU moves to another physical CPU
-    Move(MoveArgs),
-}
 
 /// Which write.
 #[derive(Args, Debug)]
@@ -51,13 +38,6 @@ pub(crate) struct AccessArgs {
     pub(crate) mode: Option<GuestMode>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-}
-
-/// A simulation that is no scenario.
-#[derive(Debug, Subcommand)]
-pub(crate) enum OtherSimulation {
-    /// What an IPI costs on each engine: the published figures, the steps, and the five modes of the IPI microbenchmark
-    Ipi(IpiArgs),
 }
 
 /// What of IPIs to simulate.
