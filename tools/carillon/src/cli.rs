@@ -1,7 +1,9 @@
 //! The words of the command line.
 
 mod apic;
+mod apply;
 mod moving;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -21,7 +23,10 @@ pub(crate) use apic::AccessArgs;
 pub(crate) use apic::ExplainQuery;
 pub(crate) use apic::IpiArgs;
 pub(crate) use apic::OtherSimulation;
+pub(crate) use apply::ApplyArgs;
+pub(crate) use apply::GoalArgs;
 pub(crate) use moving::MoveArgs;
+pub(crate) use watch::WatchArgs;
 
 use crate::output::Format;
 use crate::quantity;
@@ -46,7 +51,12 @@ const EXIT_CODES: &str = "Exit codes:
   1  the input could not be read or does not make sense; the message says what and where
   2  the command line is wrong
   3  done, and the answer is no: `inspect` found inversions, `plan` leaves some it was to mend, `capacity` does not fit,
-     `check-config` found what stands in a device's way";
+     `check-config` found what stands in a device's way, `apply` refuses
+  4  `apply` took back what it had changed
+  5  `apply` has nothing to do";
+
+const APPLY_CODES: &str = "Exit codes: 0 done (or can be), 3 refused, 4 taken back, 5 nothing to do, 1 bad input or the host failed, 2 \
+                           bad command line";
 
 const ANSWER_CODES: &str =
     "Exit codes: 0 the answer is yes, 3 it is no, 1 bad input, 2 bad command line; see carillon --help";
@@ -75,6 +85,13 @@ pub(crate) enum Command {
     /// Find the smallest set of moves after which no guest outranks dom0 or can hold it back
     #[command(after_long_help = ANSWER_CODES)]
     Plan(PlanArgs),
+    /// Carry a plan out on this host, each step predicted, read back and taken back if need be; without --execute, say what
+    /// would be done; runs in dom0 as root
+    #[command(after_long_help = APPLY_CODES)]
+    Apply(ApplyArgs),
+    /// Keep this host in order: look again and again, and mend what migrations and new devices break; without --execute, say
+    /// what would be done; runs in dom0 as root
+    Watch(WatchArgs),
     /// Say whether a number of devices fits, and which limit binds
     #[command(after_long_help = ANSWER_CODES)]
     Capacity(CapacityArgs),
@@ -193,18 +210,8 @@ impl TopArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) host: HostArgs,
-    /// What to mend
-    #[arg(long, value_enum, default_value_t = Mend::All)]
-    pub(crate) mend: Mend,
-    /// Whose vectors may change
-    #[arg(long, value_enum, default_value_t = MoversName::Anyone)]
-    pub(crate) movers: MoversName,
-    /// Whose interrupts may be kept to fewer CPUs, by pinning their vCPU or by their affinity
-    #[arg(long, value_enum, default_value_t = Whose::Guests)]
-    pub(crate) pin: Whose,
-    /// Leave every source on its CPU; only its vector may change
-    #[arg(long)]
-    pub(crate) keep_cpus: bool,
+    #[command(flatten)]
+    pub(crate) goal: GoalArgs,
     /// Show the steps of each move
     #[arg(long)]
     pub(crate) steps: bool,
