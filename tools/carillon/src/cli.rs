@@ -1,6 +1,7 @@
 //! The words of the command line.
 
 mod apic;
+mod apply;
 mod capacity;
 mod check_config;
 mod explain;
@@ -8,6 +9,7 @@ mod host;
 mod moving;
 mod plan;
 mod simulate;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -21,6 +23,7 @@ use clap::builder::TypedValueParser;
 pub(crate) use apic::AccessArgs;
 pub(crate) use apic::IpiArgs;
 pub(crate) use apic::WriteArgs;
+pub(crate) use apply::ApplyArgs;
 pub(crate) use capacity::ArrivalName;
 pub(crate) use capacity::CapacityArgs;
 pub(crate) use capacity::Destination;
@@ -36,15 +39,14 @@ pub(crate) use host::InspectArgs;
 pub(crate) use host::RecordArgs;
 pub(crate) use host::TopArgs;
 pub(crate) use moving::MoveArgs;
-pub(crate) use plan::Mend;
-pub(crate) use plan::MoversName;
+pub(crate) use plan::GoalArgs;
 pub(crate) use plan::PlanArgs;
-pub(crate) use plan::Whose;
 pub(crate) use simulate::Engines;
 pub(crate) use simulate::OtherSimulation;
 pub(crate) use simulate::SimulateArgs;
 pub(crate) use simulate::SubjectArgs;
 pub(crate) use simulate::SweepArgs;
+pub(crate) use watch::WatchArgs;
 
 use crate::output::Format;
 
@@ -68,7 +70,12 @@ const EXIT_CODES: &str = "Exit codes:
   1  the input could not be read or does not make sense; the message says what and where
   2  the command line is wrong
   3  done, and the answer is no: `inspect` found inversions, `plan` leaves some it was to mend, `capacity` does not fit,
-     `check-config` found what stands in a device's way";
+     `check-config` found what stands in a device's way, `apply` refuses
+  4  `apply` took back what it had changed
+  5  `apply` has nothing to do";
+
+const APPLY_CODES: &str = "Exit codes: 0 done (or can be), 3 refused, 4 taken back, 5 nothing to do, 1 bad input or the host failed, 2 \
+                           bad command line";
 
 const ANSWER_CODES: &str =
     "Exit codes: 0 the answer is yes, 3 it is no, 1 bad input, 2 bad command line; see carillon --help";
@@ -97,6 +104,13 @@ pub(crate) enum Command {
     /// Find the smallest set of moves after which no guest outranks dom0 or can hold it back
     #[command(after_long_help = ANSWER_CODES)]
     Plan(PlanArgs),
+    /// Carry a plan out on this host, each step predicted, read back and taken back if need be; without --execute, say what
+    /// would be done; runs in dom0 as root
+    #[command(after_long_help = APPLY_CODES)]
+    Apply(ApplyArgs),
+    /// Keep this host in order: look again and again, and mend what migrations and new devices break; without --execute, say
+    /// what would be done; runs in dom0 as root
+    Watch(WatchArgs),
     /// Say whether a number of devices fits, and which limit binds
     #[command(after_long_help = ANSWER_CODES)]
     Capacity(CapacityArgs),

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod apply;
 mod capacity;
 mod check_config;
 mod cli;
@@ -29,6 +30,7 @@ mod simulate_ipi;
 mod subject;
 mod sweep;
 mod top;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
         Some(Command::Record(args)) => live::record(args, out),
         Some(Command::Top(args)) => top::run(args, out),
         Some(Command::Plan(args)) => plan::run(args, out),
+        Some(Command::Apply(args)) => apply::run(args, out),
+        Some(Command::Watch(args)) => watch::run(args),
         Some(Command::Capacity(args)) => capacity::run(args, out),
         Some(Command::CheckConfig(args)) => check_config::run(args, out),
         Some(Command::Simulate(args)) => simulate::run(args, out),

@@ -2,6 +2,11 @@
 
 use clap::Args;
 use clap::ValueEnum;
+use vector_allocator::Goal;
+use vector_allocator::Harms;
+use vector_allocator::Movers;
+use vector_allocator::Pinning;
+use vector_allocator::Retarget;
 
 use super::HostArgs;
 use super::OutputArgs;
@@ -11,18 +16,8 @@ use super::OutputArgs;
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) host: HostArgs,
-    /// What to mend
-    #[arg(long, value_enum, default_value_t = Mend::All)]
-    pub(crate) mend: Mend,
-    /// Whose vectors may change
-    #[arg(long, value_enum, default_value_t = MoversName::Anyone)]
-    pub(crate) movers: MoversName,
-    /// Whose interrupts may be kept to fewer CPUs, by pinning their vCPU or by their affinity
-    #[arg(long, value_enum, default_value_t = Whose::Guests)]
-    pub(crate) pin: Whose,
-    /// Leave every source on its CPU; only its vector may change
-    #[arg(long)]
-    pub(crate) keep_cpus: bool,
+    #[command(flatten)]
+    pub(crate) goal: GoalArgs,
     /// Show the steps of each move
     #[arg(long)]
     pub(crate) steps: bool,
@@ -30,9 +25,26 @@ pub(crate) struct PlanArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// What is to be reached.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct GoalArgs {
+    /// What to mend
+    #[arg(long, value_enum, default_value_t = Mend::All)]
+    mend: Mend,
+    /// Whose vectors may change
+    #[arg(long, value_enum, default_value_t = MoversName::Anyone)]
+    movers: MoversName,
+    /// Whose interrupts may be kept to fewer CPUs, by pinning their vCPU or by their affinity
+    #[arg(long, value_enum, default_value_t = Whose::Guests)]
+    pin: Whose,
+    /// Leave every source on its CPU; only its vector may change
+    #[arg(long)]
+    keep_cpus: bool,
+}
+
 /// Which inversions to mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mend {
+enum Mend {
     /// Every inversion, those a move can bring about among them
     All,
     /// Those that are there as the host stands
@@ -43,7 +55,7 @@ pub(crate) enum Mend {
 
 /// Whose vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum MoversName {
+enum MoversName {
     /// Guests'
     Guests,
     /// Anyone's
@@ -52,11 +64,34 @@ pub(crate) enum MoversName {
 
 /// Whose interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Whose {
+enum Whose {
     /// Nobody's
     Nobody,
     /// Guests'
     Guests,
     /// Anyone's
     Anyone,
+}
+
+impl GoalArgs {
+    /// The goal.
+    pub(crate) const fn goal(self) -> Goal {
+        Goal {
+            mend: match self.mend {
+                Mend::All => Harms::All,
+                Mend::Present => Harms::Present,
+                Mend::Retention => Harms::Retention,
+            },
+            movers: match self.movers {
+                MoversName::Anyone => Movers::Anyone,
+                MoversName::Guests => Movers::GuestsOnly,
+            },
+            retarget: if self.keep_cpus { Retarget::Forbidden } else { Retarget::Allowed },
+            pin: match self.pin {
+                Whose::Nobody => Pinning::Forbidden,
+                Whose::Guests => Pinning::GuestsOnly,
+                Whose::Anyone => Pinning::Anyone,
+            },
+        }
+    }
 }
