@@ -9,6 +9,10 @@
 //!                                    (`map_shared_info`), `restart`, `bring_up` for each vCPU, `rebind_all`
 //! ```
 //!
+//! Xen's toolstack makes the call's result tell the two apart, but only for a guest that has set the domain's callback
+//! (`tools/libs/guest`, `xc_domain_resume`): one that has nothing but vectors of its own is always told [`Resumed::Restored`]. Such
+//! a guest compares its domain's number ([`Xen::domain`](crate::Xen::domain), found anew) with the one it had.
+//!
 //! Until the shared page is mapped again it is no memory at all: the time that the hypervisor tells is not to be read before.
 
 use hypervisor_abi::sched::SCHEDOP_SHUTDOWN;
@@ -28,7 +32,7 @@ use crate::restore::Untaken;
 pub enum Resumed {
     /// In its domain, with every port as it was.
     InPlace,
-    /// In a new domain, which knows nothing of it.
+    /// In a new domain, which knows nothing of it; or, without a callback, perhaps in its own.
     Restored,
 }
 
