@@ -1,5 +1,7 @@
 //! The words of questions about local APICs: what becomes of an access, and what an IPI costs.
 
+use std::path::PathBuf;
+
 use carillon_sim::ipi::Contender;
 use carillon_sim::ipi::Sending;
 use clap::Args;
@@ -61,6 +63,9 @@ pub(crate) struct IpiArgs {
     /// Seed of the deviations
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Write a self-contained HTML report with the distributions
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
