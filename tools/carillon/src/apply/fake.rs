@@ -123,6 +123,19 @@ impl FakeHost {
         self.host.irq(irq).expect("an IRQ").vector.expect("a vector")
     }
 
+    /// Another vCPU of dom0's handles an interrupt, which has come there since.
+    pub(crate) fn hand_over(&mut self, irq: u32, vcpu: u32) {
+        let dumped = self.host.events.iter_mut().flat_map(|dump| &mut dump.domains);
+        let ports = dumped.filter(|one| one.domain == DomainId::DOM0).flat_map(|one| &mut one.ports);
+        for line in ports {
+            if matches!(line.binding, Binding::Pirq { irq: bound, .. } if bound == irq.cast_signed()) {
+                line.vcpu = vcpu;
+            }
+        }
+        let cpu = self.host.vcpus(DomainId::DOM0)[vcpu as usize].cpu.expect("a CPU");
+        self.arrive(irq, cpu, None);
+    }
+
     /// How every knob is set: where each vCPU may run, who handles each of dom0's interrupts, and who may.
     pub(crate) fn knobs(&self) -> Knobs {
         let domains = self.host.domains.iter().flat_map(|dump| &dump.domains);

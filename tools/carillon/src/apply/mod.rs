@@ -171,7 +171,10 @@ pub(crate) fn execute<T: Toolstack>(
 ) -> Result<Verdict, Failure> {
     let mut work = read.work(goal, consent);
     let mut rehearsal = work.rehearse(&read.host, &read.fired);
-    if let Outcome::Refused(Refusal::NotAllowed { lever }) = &rehearsal.result {
+    // It may come to that only after other levers were tried.
+    if let Outcome::Refused(Refusal::NotAllowed { lever })
+    | Outcome::RolledBack { why: Refusal::NotAllowed { lever }, .. } = &rehearsal.result
+    {
         let daring = read.work(goal, Consent::InterruptTraffic);
         let with_leave = daring.rehearse(&read.host, &read.fired);
         if with_leave.result == Outcome::Mended {

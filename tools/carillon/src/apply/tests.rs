@@ -33,6 +33,9 @@ const IN_PLACE: Goal = Goal {
     pin: Pinning::Anyone,
 };
 
+/// An interrupt of dom0's, alone on the third CPU.
+const KEYBOARD: u32 = 1;
+
 /// Somebody who answers always the same.
 struct Answers(Option<bool>, u32);
 
@@ -97,14 +100,30 @@ fn the_inversion_is_mended_in_place_with_every_vector_but_the_first_predicted() 
 
 #[test]
 fn where_places_may_change_the_guest_or_the_disk_goes_elsewhere() {
-    for addressing in [Addressing::Physical, Addressing::Logical] {
-        let mut fake = FakeHost::inverted(addressing);
-        let goal = Goal { mend: Harms::Present, ..Goal::default() };
-        let (verdict, entries) = run(&mut fake, goal);
-        assert_eq!(verdict.expect("it works"), Verdict::Fine, "{addressing:?}: {entries:#?}");
-        assert!(!is_inverted(&fake), "{addressing:?}");
-        assert_eq!(fake.reattached, 0);
-    }
+    let mut fake = FakeHost::inverted(Addressing::Physical);
+    let goal = Goal { mend: Harms::Present, ..Goal::default() };
+    let (verdict, entries) = run(&mut fake, goal);
+    assert_eq!(verdict.expect("it works"), Verdict::Fine, "{entries:#?}");
+    assert!(!is_inverted(&fake));
+    assert_eq!(fake.reattached, 0);
+}
+
+#[test]
+fn with_logical_destinations_the_guest_goes_to_a_cpu_where_it_outranks_nothing_of_dom0s() {
+    let mut fake = FakeHost::inverted(Addressing::Logical);
+    let goal = Goal { mend: Harms::Present, ..Goal::default() };
+    // Wherever the guest goes it meets a keyboard or a disk of dom0's. None of these fires, so none can make room.
+    let before = fake.clone();
+    let (verdict, entries) = run(&mut fake, goal);
+    assert_eq!(verdict.expect("it ends"), Verdict::No, "{entries:#?}");
+    assert_as_before(&fake, &before, &entries, "every CPU has a source of dom0's");
+    // A CPU with nothing of dom0's on it is all it takes: the vectors stay.
+    let card = fake.vector(CARD);
+    fake.hand_over(KEYBOARD, 1);
+    let (verdict, entries) = run(&mut fake, goal);
+    assert_eq!(verdict.expect("it works"), Verdict::Fine, "{entries:#?}");
+    assert!(!is_inverted(&fake));
+    assert_eq!((fake.vector(CARD), fake.reattached), (card, 0));
 }
 
 #[test]
