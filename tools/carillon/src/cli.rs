@@ -10,6 +10,7 @@ mod moving;
 mod plan;
 mod simulate;
 mod watch;
+mod word_order;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,7 @@ pub(crate) use host::InspectArgs;
 pub(crate) use host::RecordArgs;
 pub(crate) use host::TopArgs;
 pub(crate) use moving::MoveArgs;
+pub(crate) use moving::SimulateMoveArgs;
 pub(crate) use plan::GoalArgs;
 pub(crate) use plan::PlanArgs;
 pub(crate) use simulate::Engines;
@@ -47,6 +49,7 @@ pub(crate) use simulate::SimulateArgs;
 pub(crate) use simulate::SubjectArgs;
 pub(crate) use simulate::SweepArgs;
 pub(crate) use watch::WatchArgs;
+pub(crate) use word_order::in_order;
 
 use crate::output::Format;
 
@@ -117,7 +120,8 @@ pub(crate) enum Command {
     /// Say which path each device of a guest's xl configuration takes, whether its interrupts fit, and what to change
     #[command(after_long_help = ANSWER_CODES)]
     CheckConfig(CheckConfigArgs),
-    /// Simulate a scenario or a recorded host, and compare policies and delivery paths; or what an IPI costs (simulate ipi)
+    /// Simulate a scenario or a recorded host, and compare policies and delivery paths; or what an IPI costs (simulate ipi), or
+    /// a vCPU's move (simulate move)
     #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
     Simulate(SimulateArgs),
     /// Simulate every combination of policies, delivery paths, loads and seeds; goes on where it stopped

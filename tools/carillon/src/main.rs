@@ -27,6 +27,7 @@ mod quantity;
 mod scenarios;
 mod simulate;
 mod simulate_ipi;
+mod simulate_move;
 mod subject;
 mod sweep;
 mod top;
@@ -41,7 +42,7 @@ use cli::Command;
 use output::Output;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(cli::in_order(std::env::args_os()));
     let out = Output::new(cli.color);
     let done = match &cli.command {
         None => main_job::run(out),

@@ -13,6 +13,7 @@ use clap::builder::TypedValueParser;
 use super::HostArgs;
 use super::IpiArgs;
 use super::OutputArgs;
+use super::SimulateMoveArgs;
 use super::one_of;
 use crate::quantity;
 
@@ -106,6 +107,8 @@ pub(crate) struct SweepArgs {
 pub(crate) enum OtherSimulation {
     /// What an IPI costs on each engine: the published figures, the steps, and the five modes of the IPI microbenchmark
     Ipi(IpiArgs),
+    /// A vCPU's move to another CPU, step by step, while a device and another vCPU interrupt it
+    Move(SimulateMoveArgs),
 }
 
 /// Engines as one word names them.
