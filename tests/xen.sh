@@ -2,7 +2,7 @@
 # Boots Debian's Xen 4.17 with a Linux dom0 under QEMU, runs the test guest in its domains, and judges what they say: each
 # case is a test. The test guest is booted without Xen, too. No hardware virtualization is needed.
 # Usage: tests/xen.sh [ARGUMENTS]                 arguments are the test runner's, such as the name of a test
-#        tests/xen.sh passthrough [ARGUMENTS]     a network card in a Linux guest's hands instead: four CPUs, two minutes
+#        tests/xen.sh passthrough [ARGUMENTS]     a network card in a Linux guest's hands instead: four CPUs, some minutes
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 

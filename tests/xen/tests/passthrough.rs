@@ -1,5 +1,5 @@
-//! A network card in a guest's hands on real Xen: traffic flows, the recording of it is read, and both the vectors that moves
-//! get and the number of interrupts that come are what this repository says.
+//! A network card in a guest's hands on real Xen: traffic flows, the recording of it is read, the card is moved above dom0's
+//! disk, and both the vectors that moves get and the number of interrupts that come are what this repository says.
 
 use std::fs;
 use std::path::Path;
@@ -15,6 +15,8 @@ use carillon_xen_tests::End;
 use carillon_xen_tests::Machine;
 use carillon_xen_tests::Transcript;
 use carillon_xen_tests::Verdict;
+use serde_json::Value;
+use serde_json::json;
 use vector_allocator::CpuId;
 use vector_allocator::DestinationModel;
 use vector_allocator::Goal;
@@ -24,12 +26,16 @@ use vector_allocator::aim::Sight;
 use vector_allocator::inversions;
 use vector_allocator::plan;
 
-/// How long it may take: two minutes on an idle machine, and many times that on one that emulates beside other work.
-const DEADLINE: Duration = Duration::from_secs(1800);
+/// How long it may take: minutes on an idle machine, and many times that on one that emulates beside other work.
+const DEADLINE: Duration = Duration::from_secs(3600);
 /// How far a count may be from its prediction.
 const ERROR: f64 = 0.05;
 /// A source that comes less often in a part is left to chance: 5 % of it is less than how far a random count scatters.
 const MANY: u64 = 400;
+
+/// Where the card is: its slot for QEMU, and its function as Xen and Linux write it.
+const CARD_SLOT: &str = "0x3";
+const CARD: &str = "0000:00:03.0";
 
 static BED: LazyLock<Transcript> = LazyLock::new(boot);
 static HOST: LazyLock<HostSnapshot> = LazyLock::new(recorded);
@@ -39,17 +45,19 @@ fn made() -> PathBuf {
 }
 
 /// Four CPUs with physical destinations, an IOMMU that remaps interrupts, a SAS controller with MSI-X and one with a
-/// level-triggered pin, and a 10 Gb/s card. Time goes by the instructions, 8 ns each, so that a busy host makes it slower but
-/// not late; disk and network are in the emulator itself, so that they answer at once.
+/// level-triggered pin, and a 10 Gb/s card. While there is work time goes by the instructions, 4 ns each, so that a busy
+/// host makes it slower but not late; while there is none it goes by the clock, so that devices have time to answer. Disk and
+/// network are in the emulator itself.
 fn boot() -> Transcript {
     let made = made();
-    let xen = "com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all dom0_mem=1024M dom0_max_vcpus=4 noreboot spec-ctrl=no apic=bigsmp";
+    let xen = "com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all conring_size=1M dom0_mem=1024M dom0_max_vcpus=4 \
+               dom0_vcpus_pin noreboot spec-ctrl=no apic=bigsmp";
     let linux = "console=hvc0 earlyprintk=xen mitigations=off nokaslr random.trust_cpu=on panic=1 quiet";
     let modules = format!("{} {linux},{}", made.join("vmlinux").display(), made.join("passthrough.cpio").display());
     let written = format!("if=none,id=written,format=raw,file={}", made.join("written.disk").display());
     let mut command = Command::new("qemu-system-x86_64");
     command
-        .args(["-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=3,sleep=off"])
+        .args(["-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=2"])
         .args(["-machine", "q35,kernel-irqchip=split", "-smp", "4", "-m", "3072"])
         .args(["-cpu", "max,-smap,-xsave,-avx,-avx2"])
         .args(["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"])
@@ -59,7 +67,7 @@ fn boot() -> Transcript {
         .args(["-drive", &written, "-device", "mptsas1068,id=sas1"])
         // Linux finds a disk behind this controller by its name.
         .args(["-device", "scsi-hd,bus=sas1.0,drive=written,wwn=0x5000c50015ea71ac"])
-        .args(["-netdev", "user,id=net0,guestfwd=tcp:10.0.2.100:7-cmd:cat", "-device", "vmxnet3,netdev=net0"])
+        .args(["-netdev", "user,id=net0", "-device", &format!("vmxnet3,netdev=net0,addr={CARD_SLOT}")])
         .arg("-kernel")
         .arg(made.join("xen"))
         .args(["-append", xen, "-initrd", &modules]);
@@ -81,21 +89,23 @@ fn recorded() -> HostSnapshot {
 
 #[test]
 fn dom0_and_the_guest_use_their_devices_at_the_same_time() {
-    for (who, case) in [
-        ("dom0", "disks"),
-        ("dom0", "created"),
-        ("dom0", "ready"),
-        ("dom0", "traced"),
-        ("dom0", "toolstack"),
-        ("dom0", "finished"),
-        ("dom0", "written"),
-        ("dom0", "card.drives"),
-        ("dom0", "card.pings"),
-        ("dom0", "card.echoes"),
-        ("dom0", "card.floods"),
-        ("dom0", "card.echoes_again"),
+    for case in [
+        "disks",
+        "guest",
+        "records",
+        "moves",
+        "inverts",
+        "shows",
+        "traffic",
+        "reads",
+        "ends",
+        "written",
+        "card.drives",
+        "card.echoes",
+        "card.echoes_while_inverted",
+        "card.loses_nothing",
     ] {
-        let (verdict, notes) = BED.case(who, case);
+        let (verdict, notes) = BED.case("dom0", case);
         assert_eq!(verdict, Verdict::Pass, "{case}: {notes:?}; see {}", BED.log.display());
     }
 }
@@ -122,6 +132,30 @@ fn the_recording_shows_the_inversion_and_a_plan_that_mends_it() {
     let plan = plan(&host, &Goal { pin: Pinning::Anyone, ..Goal::default() });
     plan.moves.iter().for_each(|planned| println!("{planned}"));
     assert_eq!(inversions(&plan.apply(&host)).count(), 0, "{:#?}", plan.remaining);
+}
+
+/// What the program in dom0 said when the card had been moved above the disk.
+#[test]
+fn the_running_host_is_seen_to_be_inverted_and_to_have_given_the_card_to_the_guest() {
+    LazyLock::force(&HOST);
+    let text = fs::read_to_string(made().join("recording/inverted.json")).expect("a picture beside the dumps");
+    let picture: Value = serde_json::from_str(&text).expect("JSON");
+    let guest = &picture[0]["host"]["domains"][1];
+    assert_eq!((&guest["name"], &guest["functions"]), (&json!("nicguest"), &json!([CARD])));
+    let vectors = picture[0]["cpus"][1]["vectors"].as_array().expect("the vectors of pCPU 1");
+    let of =
+        |owner: &str| vectors.iter().filter(|row| row["owner"] == owner).map(|row| &row["irq"]).collect::<Vec<_>>();
+    let inversions = picture[0]["inversions"].as_array().expect("inversions");
+    let above_the_disk = |one: &&Value| {
+        one["what"] == "rank inversion"
+            && of("d1").contains(&&one["guest"]["irq"])
+            && of("dom0").contains(&&one["dom0"]["irq"])
+            && one["dom0"]["device"].as_str().is_some_and(|device| device.starts_with("megasas"))
+    };
+    let found: Vec<&Value> = inversions.iter().filter(above_the_disk).collect();
+    assert!(!found.is_empty(), "{inversions:#?}");
+    found.iter().for_each(|one| println!("{} above {} on {}", one["guest"], one["dom0"], one["cpus"]));
+    assert!(vectors.iter().any(|row| row["owner"] == "d1" && row["function"] == CARD), "{vectors:#?}");
 }
 
 #[test]
@@ -176,5 +210,5 @@ fn every_move_on_the_running_host_got_the_vector_that_is_predicted_for_it() {
         }
         sight = sight.after(&before, &after);
     }
-    assert!(told >= 10, "only {told} moves were told in advance");
+    assert!(told >= 8, "only {told} moves were told in advance");
 }
