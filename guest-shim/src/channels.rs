@@ -97,6 +97,11 @@ impl<'a, A: EventAbi, H: Hypercalls> EventChannels<'a, A, H> {
         self.ports
     }
 
+    /// The ports that are bound, with their records.
+    pub(crate) fn bound_ports(&self) -> impl Iterator<Item = (&'a PortRecord, Port)> {
+        self.ports.iter().zip((0..).map(Port)).filter(|(record, _)| record.bound().is_some())
+    }
+
     /// What a port is bound to; `None` if it is not.
     pub fn bound(&self, port: Port) -> Option<Bound> {
         self.ports.get(port.index())?.bound()

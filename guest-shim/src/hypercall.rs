@@ -35,7 +35,8 @@ pub trait Hypercalls {
         Errno::NotImplemented.hypercall_result()
     }
 
-    /// `__HYPERVISOR_sched_op` (29). Only [`poll`](crate::poll) issues it; a guest that does not wait so may leave it out.
+    /// `__HYPERVISOR_sched_op` (29). Only [`poll`](crate::poll) and [`suspend`](crate::EventChannels::suspend) issue it; a
+    /// guest that does neither may leave it out.
     fn sched_op(&self, op: u32, argument: &mut [u8]) -> i64 {
         let _ = (op, argument);
         Errno::NotImplemented.hypercall_result()
@@ -135,7 +136,7 @@ impl Refused {
         self.reason == Reason::Errno(errno)
     }
 
-    fn check(call: &'static str, object: Object, result: i64) -> Result<(), Self> {
+    pub(crate) fn check(call: &'static str, object: Object, result: i64) -> Result<(), Self> {
         if result >= 0 {
             return Ok(());
         }

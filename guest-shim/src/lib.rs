@@ -3,8 +3,8 @@
 //! What it is: finding Xen ([`Xen`]) and the shared page ([`map_shared_info`]), bringing vCPUs up in the order that loses nothing ([`EventChannels::bring_up`]),
 //! binding, masking, moving and closing ports ([`EventChannels`]), and the upcall loop ([`VcpuEvents`]), over either ABI
 //! ([`TwoLevel`], [`Fifo`]); late EOIs and their delays against floods ([`Throttle`]), IPIs, physical IRQs ([`MsiMessage`],
-//! [`PirqEois`]), vCPUs that go offline ([`VcpuEvents::retire`]) and guests that are restored
-//! ([`EventChannels::rebind_all`]). It allocates nothing, holds no lock and reads no clock.
+//! [`PirqEois`]), vCPUs that go offline ([`VcpuEvents::retire`]) and guests that are saved and restored
+//! ([`EventChannels::suspend`], [`EventChannels::rebind_all`]). It allocates nothing, holds no lock and reads no clock.
 //!
 //! What it is not: privileged instructions and entry code. Its user, a kernel, brings hypercalls ([`Hypercalls`]), CPUID
 //! ([`Cpuid`]), the state of the local APIC ([`LocalApic`]), and references to the pages it shares with Xen.
@@ -124,6 +124,7 @@ mod port;
 mod restore;
 mod retire;
 mod set_up;
+mod suspend;
 mod throttle;
 mod time;
 mod two_level;
@@ -166,6 +167,7 @@ pub use port::EoiMode;
 pub use port::PortRecord;
 pub use port::Source;
 pub use restore::Restored;
+pub use restore::Untaken;
 pub use retire::Retired;
 pub use set_up::Gfn;
 pub use set_up::LocalApic;
@@ -176,6 +178,7 @@ pub use set_up::VcpuSetUp;
 pub use set_up::hvm_param;
 pub use set_up::map_shared_info;
 pub use set_up::set_upcall;
+pub use suspend::Resumed;
 pub use throttle::Throttle;
 pub use time::Span;
 pub use time::Time;

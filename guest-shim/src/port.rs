@@ -18,6 +18,7 @@ use hypervisor_abi::sync::Ordering;
 
 use crate::abi::Admission;
 use crate::abi::Duty;
+use crate::restore::Untaken;
 use crate::time::Time;
 
 /// The port's owner does not want its events now.
@@ -42,6 +43,8 @@ const REBOUND: u32 = 1 << 8;
 const LATE: u32 = 1 << 9;
 const KIND_SHIFT: u32 = 10;
 const KIND_MASK: u32 = 7 << KIND_SHIFT;
+/// An event of the port was waiting when the guest was suspended.
+const WAITED: u32 = 1 << 13;
 const SPURIOUS_SHIFT: u32 = 16;
 const SPURIOUS_MASK: u32 = 0xff << SPURIOUS_SHIFT;
 
@@ -310,6 +313,19 @@ impl PortRecord {
     /// Forgets that the port was bound again.
     pub(crate) fn clear_rebound(&self) {
         self.state.fetch_and(!REBOUND, Ordering::AcqRel);
+    }
+
+    /// Whether an event was waiting when the guest was suspended.
+    pub(crate) fn waited(&self) -> Untaken {
+        if self.state.load(Ordering::Acquire) & WAITED == 0 { Untaken::Nothing } else { Untaken::Event }
+    }
+
+    /// Notes whether an event is waiting while the guest is suspended.
+    pub(crate) fn set_waited(&self, event: Untaken) {
+        match event {
+            Untaken::Event => self.state.fetch_or(WAITED, Ordering::AcqRel),
+            Untaken::Nothing => self.state.fetch_and(!WAITED, Ordering::AcqRel),
+        };
     }
 
     /// Until when an EOI is delayed; the beginning of time if it is not.

@@ -1,9 +1,12 @@
 //! After a restore: the guest's memory is as it was, the hypervisor knows nothing of it.
 //!
 //! Save and restore by Xen's toolstack closes all ports but those the toolstack opens itself. So the guest, with one vCPU
-//! running, does what it did at boot ([`EventChannels::restart`], then [`bring_up`](EventChannels::bring_up) for each vCPU,
-//! upcall vectors included, R-32), and then binds again what it can by itself: IPIs and virtual IRQs, under new numbers.
-//! Physical IRQs must be mapped and devices connected anew; their owners are told.
+//! running, does what it did at boot (the shared page, [`EventChannels::restart`], then [`bring_up`](EventChannels::bring_up)
+//! for each vCPU, upcall vectors included, R-32), and then binds again what it can by itself: IPIs and virtual IRQs, under new
+//! numbers. Physical IRQs must be mapped and devices connected anew; their owners are told.
+//!
+//! Events that were waiting are gone with their ports, and so are timers that were set. [`EventChannels::suspend`] notes the
+//! events, and each port's owner is told of its own. An event that was taken and has not got its end needs none any more.
 
 use hypervisor_abi::Port;
 
@@ -24,6 +27,9 @@ pub enum Restored {
         old: Port,
         /// Its number now.
         new: Port,
+        /// Whether an event of it was waiting when the guest was [suspended](EventChannels::suspend): if so, its owner does
+        /// what it does when one comes.
+        event: Untaken,
     },
     /// Its owner has to set it up anew.
     Lost {
@@ -31,7 +37,18 @@ pub enum Restored {
         old: Port,
         /// What it was.
         bound: Bound,
+        /// Whether an event of it was waiting when the guest was suspended.
+        event: Untaken,
     },
+}
+
+/// Whether an event of a port was waiting when the guest was suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Untaken {
+    /// One was, and is gone with the port.
+    Event,
+    /// None was.
+    Nothing,
 }
 
 /// A port taken out of the table, to be bound again.
@@ -40,6 +57,7 @@ struct Taken {
     old: Port,
     bound: Bound,
     masked: bool,
+    event: Untaken,
 }
 
 impl<'a, A: EventAbi, H: Hypercalls> EventChannels<'a, A, H> {
@@ -73,8 +91,8 @@ impl<'a, A: EventAbi, H: Hypercalls> EventChannels<'a, A, H> {
 
     /// Binds one port again; the one whose number it has got, if that is still to be bound.
     fn rebind(&self, port: Taken, tell: &mut impl FnMut(Restored)) -> Result<Option<Taken>, ChannelError> {
-        let Taken { old, bound, masked } = port;
-        let lost = Restored::Lost { old, bound };
+        let Taken { old, bound, masked, event } = port;
+        let lost = Restored::Lost { old, bound, event };
         let given = match bound.source {
             Source::Ipi => self.call_bind_ipi(bound.vcpu),
             Source::Virq(virq) => self.call_bind_virq(virq, bound.vcpu),
@@ -92,7 +110,7 @@ impl<'a, A: EventAbi, H: Hypercalls> EventChannels<'a, A, H> {
             if masked { Ok(()) } else { self.unmask(new) }
         });
         rebound.inspect_err(|_| tell(lost))?;
-        tell(Restored::Rebound { old, new });
+        tell(Restored::Rebound { old, new, event });
         Ok(displaced)
     }
 }
@@ -100,7 +118,7 @@ impl<'a, A: EventAbi, H: Hypercalls> EventChannels<'a, A, H> {
 /// Takes a note out of the table, unless it was made after the restore.
 fn take(record: &PortRecord, old: Port) -> Option<Taken> {
     let bound = record.bound().filter(|_| !record.is_rebound())?;
-    let masked = record.is_masked_by_owner();
+    let (masked, event) = (record.is_masked_by_owner(), record.waited());
     record.unbind();
-    Some(Taken { old, bound, masked })
+    Some(Taken { old, bound, masked, event })
 }

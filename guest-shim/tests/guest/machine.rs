@@ -56,6 +56,7 @@ use hypervisor_lib::event::PinError;
 use hypervisor_lib::event::Pinned;
 use hypervisor_lib::event::PirqError;
 use hypervisor_lib::event::Privilege;
+use hypervisor_lib::event::ResetStep;
 use hypervisor_lib::event::Sharing;
 use hypervisor_lib::event::VirqHandlers;
 use hypervisor_lib::event::WordSize;
@@ -92,6 +93,19 @@ pub(crate) struct Machine<L: RawMutex> {
     /// What the guest lets the hypervisor read where it is: the ports of a poll, and their address.
     lent_ports: Mutex<Vec<(u64, Vec<Port>)>>,
     refuses_fifo: AtomicBool,
+    /// What becomes of a guest that suspends itself.
+    suspension: Mutex<Suspension>,
+}
+
+/// What becomes of a guest that suspends itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Suspension {
+    /// It may not.
+    Refused,
+    /// It goes on in its domain.
+    InPlace,
+    /// It goes on in a new one, with its memory, but for the shared page.
+    Restored,
 }
 
 impl<L: RawMutex> Machine<L> {
@@ -116,6 +130,7 @@ impl<L: RawMutex> Machine<L> {
             log: Mutex::default(),
             lent_ports: Mutex::default(),
             refuses_fifo: AtomicBool::new(false),
+            suspension: Mutex::new(Suspension::Refused),
         }
     }
 
@@ -130,6 +145,31 @@ impl<L: RawMutex> Machine<L> {
     /// A hypervisor that has only the 2-level ABI.
     pub(crate) fn refuse_fifo(&self) {
         self.refuses_fifo.store(true, SeqCst);
+    }
+
+    /// What is to become of a guest that suspends itself.
+    pub(crate) fn on_suspend(&self, suspension: Suspension) {
+        *self.suspension.lock() = suspension;
+    }
+
+    /// Closes all ports of the guest's, which it has asked for.
+    pub(crate) fn reset_guest(&self) {
+        self.guest().reset(self, DomainId::SELF, ResetStep::Begin).expect("it may reset itself");
+    }
+
+    fn suspend(&self) -> i64 {
+        match *self.suspension.lock() {
+            Suspension::Refused => Errno::NotPermitted.hypercall_result(),
+            Suspension::InPlace => 1,
+            Suspension::Restored => {
+                self.reset_guest();
+                let shared = self.shared();
+                for word in shared.evtchn_pending.iter().chain(&shared.evtchn_mask) {
+                    word.store(0, SeqCst);
+                }
+                0
+            }
+        }
     }
 
     /// How often a vCPU was called since the last look, by whatever means.
@@ -402,6 +442,12 @@ impl<L: RawMutex> Hypercalls for Door<'_, L> {
     }
 
     fn sched_op(&self, op: u32, argument: &mut [u8]) -> i64 {
+        if op == sched::SCHEDOP_SHUTDOWN {
+            let shutdown =
+                sched::SchedShutdown::read_from_bytes(argument).expect("an argument of the structure's size");
+            assert_eq!(shutdown.reason, sched::SHUTDOWN_SUSPEND);
+            return self.machine.suspend();
+        }
         assert_eq!(op, sched::SCHEDOP_POLL);
         let (domain, host) = (self.machine.guest(), self.machine);
         with(argument, |a: &mut sched::SchedPoll| {

@@ -10,5 +10,6 @@ mod naive;
 mod pirqs;
 mod regressions;
 mod retiring;
+mod suspending;
 mod threads;
 mod throttling;

@@ -19,7 +19,6 @@ use hypervisor_abi::SharedInfo32;
 use hypervisor_abi::VcpuId;
 use hypervisor_abi::Virq;
 use hypervisor_abi::sync::Ordering;
-use hypervisor_lib::event::ResetStep;
 use parking_lot::RawMutex;
 
 use crate::events::take;
@@ -228,7 +227,7 @@ with_both_abis! {
         }
         guest.send(ipi).unwrap();
         drop(vcpus);
-        machine.guest().reset(&machine, DomainId::SELF, ResetStep::Begin).unwrap();
+        machine.reset_guest();
         // The toolstack has opened ports under two of the old numbers.
         let [(store, _), _] = [(); 2].map(|()| port_of_toolstack(&machine));
         machine.hypercalls();
@@ -243,12 +242,12 @@ with_both_abis! {
         guest.rebind_all(|restored| told.push(restored)).unwrap();
         let new_of = |wanted: Port| {
             told.iter().find_map(|restored| match restored {
-                Restored::Rebound { old, new } if *old == wanted => Some(*new),
+                Restored::Rebound { old, new, .. } if *old == wanted => Some(*new),
                 _ => None,
             })
         };
         assert_eq!(told.len(), 4, "{told:?}");
-        assert!(matches!(told[0], Restored::Lost { old, bound } if old == lost && bound.source == Source::Interdomain));
+        assert!(matches!(told[0], Restored::Lost { old, bound, .. } if old == lost && bound.source == Source::Interdomain));
         let [ipi, virq, masked] = [ipi, virq, masked].map(|old| new_of(old).expect("bound again"));
         assert_eq!(guest.bound(ipi).unwrap().vcpu, V1);
         assert_eq!(guest.bound(virq).unwrap().eoi, EoiMode::Late);

@@ -266,7 +266,12 @@ fn the_calls_of_set_up_and_waiting_are_laid_out_as_in_the_headers() {
     ));
     facts.push(fact("XENMEM_add_to_physmap", memory::XENMEM_ADD_TO_PHYSMAP as usize));
     facts.push(fact("XENMAPSPACE_shared_info", memory::XENMAPSPACE_SHARED_INFO as usize));
+    facts.extend(layout!(sched::SchedShutdown, "struct sched_shutdown", [reason = "reason"]));
     facts.push(fact("SCHEDOP_poll", sched::SCHEDOP_POLL as usize));
+    facts.push(fact("SCHEDOP_shutdown", sched::SCHEDOP_SHUTDOWN as usize));
+    facts.push(fact("SHUTDOWN_poweroff", sched::SHUTDOWN_POWEROFF as usize));
+    facts.push(fact("SHUTDOWN_suspend", sched::SHUTDOWN_SUSPEND as usize));
+    facts.push(fact("SHUTDOWN_crash", sched::SHUTDOWN_CRASH as usize));
     check(&facts);
 }
 

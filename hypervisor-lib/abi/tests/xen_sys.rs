@@ -7,6 +7,7 @@ use core::mem::offset_of;
 use hypervisor_abi::event;
 use hypervisor_abi::event::EventOp;
 use hypervisor_abi::sched::SchedPoll;
+use hypervisor_abi::sched::SchedShutdown;
 use hypervisor_abi::shared_info::SharedInfo64;
 use hypervisor_abi::vcpu_info::VcpuInfo64;
 use hypervisor_abi::vcpu_info::VcpuTimeInfo;
@@ -82,6 +83,7 @@ same_layout!(
 );
 same_layout!(event::ExpandArray, xen_sys::evtchn_expand_array, [array_gfn = array_gfn]);
 same_layout!(SchedPoll, xen_sys::sched_poll, [ports = ports, nr_ports = nr_ports, timeout = timeout]);
+same_layout!(SchedShutdown, xen_sys::sched_shutdown, [reason = reason]);
 same_layout!(event::SetPriority, xen_sys::evtchn_set_priority, [port = port, priority = priority]);
 
 #[test]

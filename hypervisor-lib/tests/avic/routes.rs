@@ -29,6 +29,7 @@ use hypervisor_lib::delivery::avic::RouteError;
 use hypervisor_lib::delivery::avic::TableError;
 use hypervisor_lib::delivery::avic::X2AvicReach;
 use hypervisor_lib::delivery::avic::tell;
+use hypervisor_lib::delivery::avic::to_host;
 use vector_allocator::Vector;
 
 use crate::vm::Counted;
@@ -91,6 +92,18 @@ fn an_entry_that_delivers_already_is_replaced_when_its_vector_changes() {
     vcpu.leave(Leaving::Preempting, &log).expect("in the table");
     let stores = log.take();
     assert_eq!(stores.len(), 2, "it is one entry still: {stores:?}");
+}
+
+#[test]
+fn an_entry_to_the_host_is_fixed_and_names_all_of_its_destination() {
+    for (number, destination) in [(0x10, 0), (0x51, 5), (0xff, 0x00ff_ffff), (0xf2, 0x77ab_cdef)] {
+        let Irte { low, high } = to_host(vector(number), ApicId(destination));
+        let (remapped, upper) = (RemappedIrteLow::from(low), GuestIrteHigh::from(high));
+        assert_eq!(remapped.destination() | u32::from(upper.destination()) << 24, destination);
+        assert_eq!(upper, GuestIrteHigh::new().with_vector(number).with_destination(upper.destination()));
+        let expected = RemappedIrteLow::new().with_is_valid(true).with_destination(remapped.destination());
+        assert_eq!(remapped, expected);
+    }
 }
 
 #[test]

@@ -192,11 +192,13 @@ fn every_write_of_an_msr_is_virtualized_faults_or_is_physical() {
                     0x83f if controls.delivery && low < 16 => MsrWrite::Virtualized(AfterWrite::Exit(0x3f0)),
                     0x83f if controls.delivery => MsrWrite::Virtualized(AfterWrite::SelfIpi(vector)),
                     0x830 if controls.ipis && reserved => MsrWrite::Fault,
-                    0x830 if controls.ipis => MsrWrite::Virtualized(match Command::of(controls, Icr::from(value)) {
-                        Command::SelfIpi(vector) => AfterWrite::SelfIpi(vector),
-                        Command::Ipi { vector, target } => AfterWrite::Ipi { vector, target },
-                        Command::Exit => AfterWrite::Exit(0x300),
-                    }),
+                    // To itself.
+                    0x830 if controls.ipis && value & 0xc_0000 != 0 => MsrWrite::Virtualized(AfterWrite::Exit(0x300)),
+                    0x830 if controls.ipis && low < 16 => MsrWrite::Virtualized(AfterWrite::Exit(0x300)),
+                    0x830 if controls.ipis => {
+                        let [_, _, _, _, target @ ..] = u64::to_le_bytes(value);
+                        MsrWrite::Virtualized(AfterWrite::Ipi { vector, target: u32::from_le_bytes(target) })
+                    }
                     _ => MsrWrite::Physical,
                 };
                 assert_eq!(write_msr(controls, msr, value), expected, "WRMSR {msr:#x} {value:#x} {controls:?}");

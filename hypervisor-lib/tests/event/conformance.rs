@@ -112,6 +112,7 @@ conformance!(
     refusals,
     limits,
     reset,
+    strangers,
 );
 
 #[test]

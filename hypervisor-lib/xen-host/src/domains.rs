@@ -148,6 +148,36 @@ impl<H: Hypercalls> Hypervisor<H> {
         Ok(vcpus)
     }
 
+    /// Where a vCPU may run, ascending; `None` if there is no such vCPU.
+    ///
+    /// # Errors
+    /// [`XenError::Call`] or [`XenError::NotPrivileged`].
+    pub fn hard_affinity(&self, domain: DomainId, vcpu: VcpuId) -> Result<Option<Vec<u32>>, XenError> {
+        let cpus = self.physical_info()?.max_cpu_id.saturating_add(1);
+        Ok(self.affinity(domain, vcpu.0, cpus)?.map(|(hard, _)| hard))
+    }
+
+    /// Lets a vCPU run on these CPUs alone (`xl vcpu-pin`), and says on which of them it can: those of its domain's pool. Where
+    /// it had better run stays as it is.
+    ///
+    /// # Errors
+    /// [`XenError::Call`], such as "invalid argument" if it could run nowhere; [`XenError::NotPrivileged`].
+    pub fn set_hard_affinity(&self, domain: DomainId, vcpu: VcpuId, cpus: &[u32]) -> Result<Vec<u32>, XenError> {
+        let count = self.physical_info()?.max_cpu_id.saturating_add(1);
+        let mut bytes = vec![0; count.div_ceil(8) as usize];
+        for cpu in cpus.iter().filter(|cpu| **cpu < count) {
+            bytes[(cpu / 8) as usize] |= 1 << (cpu % 8);
+        }
+        let hard = Bitmap { nr_bits: count, ..Bitmap::default() };
+        let flags = domctl::VCPUAFFINITY_HARD;
+        let mut affinity = VcpuAffinity { vcpu: vcpu.0, flags, hard, ..VcpuAffinity::default() };
+        let at = std::mem::offset_of!(VcpuAffinity, hard) + std::mem::offset_of!(Bitmap, bitmap);
+        let mut buffers = [Buffer { at, bytes: &mut bytes }];
+        self.domctl(domctl::DOMCTL_SETVCPUAFFINITY, domain.0, &mut affinity, &mut buffers)
+            .map_err(failed("to keep a vCPU to CPUs"))?;
+        Ok(bits(&bytes, count))
+    }
+
     /// Where a vCPU may and had better run; `None` if it is gone.
     #[expect(clippy::type_complexity, reason = "two lists of CPUs, which the caller names at once")]
     fn affinity(&self, domain: DomainId, vcpu: u32, cpus: u32) -> Result<Option<(Vec<u32>, Vec<u32>)>, XenError> {
@@ -176,6 +206,8 @@ fn bits(bytes: &[u8], count: u32) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use hypervisor_abi::DomainId;
+    use hypervisor_abi::VcpuId;
     use hypervisor_abi::domctl;
 
     use super::DomainFlags;
@@ -201,6 +233,21 @@ mod tests {
             vcpus.iter().map(|vcpu| (vcpu.id.0, vcpu.cpu, vcpu.hard.clone(), vcpu.soft.clone())).collect();
         // FakeXen's dom0 has lost its vCPU 1.
         assert_eq!(seen, [(0, 0, vec![0, 1, 2], vec![0]), (2, 2, vec![0, 1, 2], vec![2])]);
+    }
+
+    #[test]
+    fn a_vcpu_is_kept_to_cpus_and_what_it_had_better_run_on_stays() {
+        let xen = Hypervisor::new(FakeXen::new(Traits::default())).expect("known versions");
+        let (dom0, second) = (DomainId(0), VcpuId(2));
+        assert_eq!(xen.hard_affinity(dom0, second).expect("an answer"), Some(vec![0, 1, 2]));
+        // CPU 40 does not exist, and Xen is not asked for it.
+        assert_eq!(xen.set_hard_affinity(dom0, second, &[0, 2, 40]).expect("it is kept there"), [0, 2]);
+        assert_eq!(xen.hard_affinity(dom0, second).expect("an answer"), Some(vec![0, 2]));
+        let vcpus = xen.vcpus(&xen.domains().expect("a list")[0]).expect("vCPUs");
+        let seen: Vec<(Vec<u32>, Vec<u32>)> = vcpus.iter().map(|vcpu| (vcpu.hard.clone(), vcpu.soft.clone())).collect();
+        assert_eq!(seen, [(vec![0, 1, 2], vec![0]), (vec![0, 2], vec![2])], "the other keeps its own");
+        let error = xen.set_hard_affinity(dom0, second, &[40]).unwrap_err();
+        assert!(error.to_string().contains("to keep a vCPU to CPUs"), "{error}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use hypervisor_abi::domctl;
 use hypervisor_abi::domctl::Domctl;
 use hypervisor_abi::domctl::GetDomainInfo;
 use hypervisor_abi::domctl::GetVcpuInfo;
+use hypervisor_abi::domctl::VcpuAffinity;
 use hypervisor_abi::event::Status;
 use hypervisor_abi::sysctl;
 use hypervisor_abi::sysctl::CpuTopo;
@@ -79,6 +80,8 @@ pub(crate) struct FakeXen {
     has_buffers: Cell<bool>,
     events: Cell<u32>,
     frames: Vec<FakeFrame>,
+    /// Where dom0's vCPUs may run.
+    hard: RefCell<[u8; 3]>,
 }
 
 /// A page of words.
@@ -107,6 +110,7 @@ impl FakeXen {
             has_buffers: Cell::default(),
             events: Cell::default(),
             frames: vec![page(&table), page(&[]), page(&[])],
+            hard: RefCell::new([0b111; 3]),
         }
     }
 
@@ -196,8 +200,18 @@ impl FakeXen {
                 request.argument[..size_of::<GetVcpuInfo>()].copy_from_slice(vcpu.as_bytes());
             }
             domctl::DOMCTL_GETVCPUAFFINITY => {
-                buffers[0].bytes[0] = 0b111;
+                buffers[0].bytes[0] = self.hard.borrow()[vcpu.vcpu as usize];
                 buffers[1].bytes[0] = 1 << vcpu.vcpu;
+            }
+            // A vCPU that could run nowhere is refused; only where it may run is asked for here.
+            domctl::DOMCTL_SETVCPUAFFINITY => {
+                let affinity = VcpuAffinity::read_from_prefix(&request.argument).expect("room").0;
+                let cpus = buffers[0].bytes[0] & 0b111;
+                if affinity.flags != domctl::VCPUAFFINITY_HARD || cpus == 0 {
+                    return Err(Refused(22));
+                }
+                self.hard.borrow_mut()[affinity.vcpu as usize] = cpus;
+                buffers[0].bytes[0] = cpus;
             }
             _ => return Err(Refused(38)),
         }

@@ -117,6 +117,7 @@ fn config(cpus: u32) -> MachineConfig {
             engine: Engine::Software,
             event_abi: EventAbi::Fifo,
             software_eoi: EoiMode::Early,
+            deferred: None,
             vcpus: vcpus.collect(),
         }
     });

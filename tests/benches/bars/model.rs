@@ -171,6 +171,7 @@ fn domain(id: DomainId, kind: DomainKind) -> DomainConfig {
         engine: Engine::Posted,
         event_abi: EventAbi::Fifo,
         software_eoi: EoiMode::Early,
+        deferred: None,
         vcpus,
     }
 }

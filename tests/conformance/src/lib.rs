@@ -18,6 +18,7 @@ mod limits;
 mod masks;
 mod queues;
 mod refusals;
+mod strangers;
 
 pub use bed::Abi;
 pub use bed::Bed;
@@ -37,3 +38,4 @@ pub use limits::reset;
 pub use masks::masks;
 pub use queues::queues;
 pub use refusals::refusals;
+pub use strangers::strangers;

@@ -8,6 +8,8 @@ use guest_shim::Xen;
 use hypervisor_abi::PAGE_SIZE;
 use hypervisor_abi::VcpuId;
 use hypervisor_abi::event::EventOp;
+use hypervisor_abi::sched::SCHEDOP_SHUTDOWN;
+use hypervisor_abi::sched::SchedShutdown;
 use zerocopy::Immutable;
 use zerocopy::IntoBytes;
 
@@ -26,7 +28,6 @@ const HVM_OP: u32 = 34;
 
 /// `SCHEDOP_*` (`public/sched.h`).
 const YIELD: u64 = 0;
-const SHUTDOWN: u64 = 2;
 /// `VCPUOP_*` (`public/vcpu.h`).
 const STOP_PERIODIC_TIMER: u32 = 7;
 const SET_SINGLESHOT_TIMER: u32 = 8;
@@ -72,9 +73,9 @@ impl Hypervisor {
         call(SCHED_OP, [YIELD, 0, 0]);
     }
 
-    /// Ends the domain: `SHUTDOWN_poweroff` is 0, `SHUTDOWN_crash` 3.
+    /// Ends the domain, for one of `SHUTDOWN_*`.
     pub(crate) fn shut_down(self, reason: u32) {
-        call(SCHED_OP, [SHUTDOWN, address_of(&reason), 0]);
+        self.sched_op(SCHEDOP_SHUTDOWN, SchedShutdown { reason }.as_mut_bytes());
     }
 }
 

@@ -6,8 +6,10 @@ use guest_shim::Upcall;
 use guest_shim::Xen;
 use guest_shim::features;
 use guest_shim::map_shared_info;
+use hypervisor_abi::DomainId;
 use hypervisor_abi::features::Features;
 use hypervisor_abi::hvm::CallbackVia;
+use hypervisor_abi::sched::SHUTDOWN_POWEROFF;
 use hypervisor_abi::vcpu_info::RegisterVcpuInfo;
 use hypervisor_abi::vcpu_info::VCPUOP_REGISTER_VCPU_INFO;
 use spin::Once;
@@ -48,6 +50,19 @@ pub(crate) struct OnXen {
     pub(crate) upcall: Upcall,
     /// Whether dom0 serves the mailbox, as the command line says (`dom0=peer`).
     pub(crate) dom0: Dom0,
+    /// What this guest is there for, as the command line says (`role=far`).
+    pub(crate) role: Role,
+    /// The guest at the other end of channels, as the command line says (`far=` and its number).
+    pub(crate) far: Option<DomainId>,
+}
+
+/// What a guest is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It runs the cases.
+    Cases,
+    /// It does what another guest's cases ask of it.
+    Far,
 }
 
 /// What dom0 does for the guest.
@@ -66,30 +81,55 @@ pub(crate) fn discover(start_info: u64) {
     apic::enable();
     // SAFETY: this is the address the guest was entered with.
     let start_info = unsafe { StartInfo::read(start_info) };
-    let name = option(&start_info, "name=").unwrap_or("guest");
     let xen = Xen::find(&Processor).map(|xen| reach(&start_info, xen));
-    match &xen {
+    tell(&start_info, xen.as_ref());
+    MACHINE.call_once(|| Machine { start_info, xen });
+}
+
+/// Tells which guest this is: the first record of each of its domains.
+fn tell(start_info: &StartInfo, xen: Option<&OnXen>) {
+    let name = option(start_info, "name=").unwrap_or("guest");
+    match xen {
         Some(OnXen { xen, upcall, .. }) => {
             let (major, minor) = (xen.version.major, xen.version.minor);
             record::write(format_args!("guest name={name} hypervisor=\"Xen {major}.{minor}\" upcall=\"{upcall:x?}\""));
         }
         None => record::write(format_args!("guest name={name} hypervisor=none")),
     }
-    MACHINE.call_once(|| Machine { start_info, xen });
 }
 
 fn reach(start_info: &StartInfo, xen: Xen) -> OnXen {
-    let hypervisor = Hypervisor::enter(&xen);
+    let hypervisor = enter(&xen);
     let features = features(&hypervisor).expect("every Xen has this call");
-    map_shared_info(&hypervisor, SHARED_INFO.gfn()).expect("the page is the guest's");
-    assert_eq!(register_second(hypervisor), 0, "the block of the second vCPU");
     let upcall = match option(start_info, "upcall=") {
         Some("callback") => Upcall::Callback(CallbackVia::Vector(UPCALL)),
         Some("vector") => Upcall::OwnVector(UPCALL),
         _ => xen.upcall(features, UPCALL).expect("Xen has had callbacks by vector since 4.1"),
     };
     let dom0 = if option(start_info, "dom0=") == Some("peer") { Dom0::Peer } else { Dom0::Absent };
-    OnXen { xen, features, hypervisor, upcall, dom0 }
+    let role = if option(start_info, "role=") == Some("far") { Role::Far } else { Role::Cases };
+    let far = option(start_info, "far=").and_then(|number| number.parse().ok()).map(DomainId);
+    OnXen { xen, features, hypervisor, upcall, dom0, role, far }
+}
+
+/// What a domain is told once: where hypercalls are, where the shared page, where the block of the second vCPU.
+fn enter(xen: &Xen) -> Hypervisor {
+    let hypervisor = Hypervisor::enter(xen);
+    map_shared_info(&hypervisor, SHARED_INFO.gfn()).expect("the page is the guest's");
+    assert_eq!(register_second(hypervisor), 0, "the block of the second vCPU");
+    hypervisor
+}
+
+/// After a restore: has the guest known to its new domain, as at boot. Event channels are not among that.
+pub(crate) fn enter_again() {
+    let xen = &on_xen().xen;
+    enter(xen);
+    tell(&machine().start_info, Some(on_xen()));
+}
+
+/// The number of the guest's domain, which a restore changes.
+pub(crate) fn own_domain() -> DomainId {
+    Xen::find(&Processor).and_then(|xen| xen.domain()).expect("Xen tells it since 4.13")
 }
 
 /// Registers the block of the second vCPU, so that one vCPU has its block in the shared page and the other has not; what the
@@ -121,7 +161,7 @@ pub(crate) fn shut_down() -> ! {
         if *dom0 == Dom0::Peer {
             MAILBOX.ask(Request::Goodbye, 0, &[]);
         }
-        hypervisor.shut_down(0);
+        hypervisor.shut_down(SHUTDOWN_POWEROFF);
     }
     entry::halt()
 }

@@ -1,5 +1,5 @@
 //! The page through which dom0 serves this guest (`tests/xen/dom0/peer.c`): requests and answers without event channels, since
-//! these are what is tested.
+//! these are what is tested. The far guest serves by it instead: dom0 passes on what the other guest asks of it.
 
 use hypervisor_abi::event::EventOp;
 use hypervisor_abi::sync::AtomicU32;
@@ -25,7 +25,22 @@ pub(crate) enum Request {
     Ping = 2,
     /// Nothing more.
     Goodbye = 3,
+    /// Save this guest, ask it by a port it offers to suspend itself, and restore it.
+    Restore = 4,
+    /// Save this guest likewise, but let it go on where it is.
+    Checkpoint = 5,
+    /// Passed on to the far guest: begin anew, over an ABI.
+    FarBegin = 6,
+    /// Passed on to the far guest: an event-channel operation of its own.
+    FarEventOp = 7,
+    /// Passed on to the far guest: take the events of a vCPU; the answer is how many, the argument says which.
+    FarConsume = 8,
+    /// Passed on to the far guest: connect to a port and send every event back.
+    FarEcho = 9,
 }
+
+/// A request's argument.
+pub(crate) type Argument = [u8; 32];
 
 /// The page. The requester fills it in and makes `requests` one higher; dom0 answers and makes `answers` as high.
 #[derive(Debug, FromBytes)]
@@ -86,6 +101,27 @@ impl Mailbox {
             assert!(now(FIRST).0 < deadline, "dom0 does not answer");
             on_xen().hypervisor.yield_processor();
         }
+    }
+
+    /// What dom0 asks of this guest, if it asks for something that has not got its answer: what, and of which kind.
+    pub(crate) fn asked(&self) -> Option<(u32, u32, Argument)> {
+        if self.answers.load(SeqCst) == self.requests.load(SeqCst) {
+            return None;
+        }
+        let mut argument = Argument::default();
+        for (bytes, word) in argument.chunks_mut(8).zip(&self.argument) {
+            bytes.copy_from_slice(&word.load(SeqCst).to_le_bytes());
+        }
+        Some((self.kind.load(SeqCst), self.operation.load(SeqCst), argument))
+    }
+
+    /// Answers what dom0 asked.
+    pub(crate) fn give(&self, result: i64, argument: &Argument) {
+        for (word, bytes) in self.argument.iter().zip(padded(argument)) {
+            word.store(u64::from_le_bytes(bytes), SeqCst);
+        }
+        self.result.store(result.cast_unsigned(), SeqCst);
+        self.answers.store(self.requests.load(SeqCst), SeqCst);
     }
 
     /// An event-channel operation of dom0's.

@@ -118,6 +118,16 @@ shows_the_inversion() {
     [ $? = 3 ]
 }
 
+# What is inverted is put right, step by step, and the picture taken once more. Its 3 is for what only may come.
+applies() {
+    /carillon apply --execute --mend present --log $recording/apply.json
+}
+shows_it_mended() {
+    /carillon inspect --live --json >$recording/mended.json
+    status=$?
+    [ $status = 0 ] || [ $status = 3 ]
+}
+
 mkfifo /tmp/pause
 case_of disks finds_disks
 case_of guest starts_the_guest
@@ -130,6 +140,10 @@ case_of moves moves
 case_of inverts inverts
 case_of shows shows_the_inversion
 case_of traffic ask while_inverted 'case name=card.echoes_while_inverted verdict=pass'
+case_of applies applies
+tr '"' "'" </tmp/case.log | while read -r line; do record "note case=applies text=\"$line\""; done
+case_of mended shows_it_mended
+case_of traffic_after ask when_mended 'case name=card.echoes_when_mended verdict=pass'
 
 kill $reader
 wait $reader

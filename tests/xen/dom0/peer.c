@@ -1,9 +1,10 @@
 /*
  * What dom0 does for a guest of the test bed: serves the guest's mailbox, the page at frame 0x100, over Debian's libraries.
- * Usage: peer DOMAIN     until the guest is gone
+ * Usage: peer DOMAIN [FAR]     until the guest is gone, or wants to be saved: then with exit status 3, and says how and by which port
  *
  * The guest fills in a request and makes `requests` one higher; the peer fills in the answer and makes `answers` as high.
- * Neither waits by an event channel for that, since event channels are what is tested.
+ * Neither waits by an event channel for that, since event channels are what is tested. What is meant for the far guest is
+ * passed on to that one's page.
  */
 #include <errno.h>
 #include <poll.h>
@@ -28,7 +29,7 @@
 #define EVENT_MS 5000
 
 /* As in the test guest's mailbox.rs. */
-enum kind { EVENT_CHANNEL_CALL = 1, PING = 2, GOODBYE = 3 };
+enum kind { EVENT_CHANNEL_CALL = 1, PING = 2, GOODBYE = 3, RESTORE = 4, CHECKPOINT = 5, FOR_FAR = 6 };
 
 struct mailbox {
     uint32_t requests;
@@ -98,19 +99,48 @@ static int64_t ping(struct mailbox *box, int domain)
     return result < 0 ? result : (int64_t)offer.count;
 }
 
+/* Hands a request on to the far guest, and its answer back. */
+static int64_t pass_on(struct mailbox *box, struct mailbox *far)
+{
+    uint32_t request;
+
+    if (!far)
+        return -ENODEV;
+    request = load(&far->requests) + 1;
+    memcpy(far->argument, box->argument, sizeof(far->argument));
+    store(&far->operation, load(&box->operation));
+    store(&far->kind, load(&box->kind));
+    store(&far->requests, request);
+    for (int idle = 0; idle < PATIENCE; idle++) {
+        if (load(&far->answers) == request) {
+            memcpy(box->argument, far->argument, sizeof(box->argument));
+            return far->result;
+        }
+        usleep(INTERVAL_US);
+    }
+    return -ETIMEDOUT;
+}
+
+static struct mailbox *map(xenforeignmemory_handle *memory, const char *domain)
+{
+    xen_pfn_t frame = MAILBOX_FRAME;
+    int error;
+
+    return xenforeignmemory_map(memory, atoi(domain), PROT_READ | PROT_WRITE, 1, &frame, &error);
+}
+
 int main(int count, char **arguments)
 {
     xenforeignmemory_handle *memory = xenforeignmemory_open(NULL, 0);
     xencall_handle *calls = xencall_open(NULL, 0);
-    xen_pfn_t frame = MAILBOX_FRAME;
-    struct mailbox *box;
-    int domain, error;
+    struct mailbox *box, *far = NULL;
+    int domain;
 
-    if (count != 2 || !memory || !calls)
+    if (count < 2 || count > 3 || !memory || !calls)
         return 2;
     domain = atoi(arguments[1]);
-    box = xenforeignmemory_map(memory, domain, PROT_READ | PROT_WRITE, 1, &frame, &error);
-    if (!box)
+    box = map(memory, arguments[1]);
+    if (!box || (count == 3 && !(far = map(memory, arguments[2]))))
         return 2;
     for (int idle = 0; idle < PATIENCE; idle++) {
         uint32_t request = load(&box->requests);
@@ -121,10 +151,15 @@ int main(int count, char **arguments)
             idle = 0;
             box->result = kind == EVENT_CHANNEL_CALL ? event_channel_call(calls, box)
                         : kind == PING               ? ping(box, domain)
+                        : kind >= FOR_FAR            ? pass_on(box, far)
                                                      : 0;
             store(&box->answers, request);
             if (kind == GOODBYE)
                 return 0;
+            if (kind == RESTORE || kind == CHECKPOINT) {
+                printf("%s %u\n", kind == RESTORE ? "restore" : "checkpoint", load(&box->operation));
+                return 3;
+            }
         }
         usleep(INTERVAL_US);
     }

@@ -82,6 +82,24 @@ reads_its_trace() {
 
 plans() { answers /tmp/plan.json /carillon plan --live --json && grep -q '"name": "this host"' /tmp/plan.json; }
 
+# The vectors in a document, each once.
+vectors() { sed -n 's/.*"vector": "\([0-9a-f]*\)".*/\1/p' "$1" | sort -u; }
+
+# c_program_sees HOST DOCUMENT: the C example, on the C library and libxenctrl, finds the vectors that the program found.
+c_program_sees() {
+    /c-toolstack "$1" /tmp/c.json >/tmp/c.txt || return
+    vectors "$2" >/tmp/expected
+    vectors /tmp/c.json >/tmp/found
+    [ -s /tmp/expected ] && diff /tmp/expected /tmp/found
+}
+
+# c_program NAME HOST DOCUMENT: a case of that, with what the example printed as notes for the runner.
+c_program() {
+    : >/tmp/c.txt
+    case_of "$1" c_program_sees "$2" "$3"
+    tr '"' "'" </tmp/c.txt | while read -r line; do record "note case=live.$1 text=\"$line\""; done
+}
+
 # How often dom0's timer came in all, by the kernel.
 timer() { awk '/timer0$/ { print $2 }' /proc/interrupts; }
 
@@ -130,6 +148,8 @@ case_of agrees_with_xl agrees_with_xl
 case_of leaves_the_log leaves_the_log
 case_of reads_its_trace reads_its_trace
 case_of plans plans
+c_program c_program --live /tmp/live.json
+c_program c_program_on_a_recording /tmp/host /tmp/recorded.json
 case_of counts counts
 case_of counts_a_recording counts_a_recording
 case_of without_terminal without_terminal

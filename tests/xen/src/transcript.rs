@@ -53,8 +53,8 @@ pub enum Verdict {
 }
 
 impl Transcript {
-    /// A guest's verdict on a case, and what it noted about it. A guest is known by the name in its first record; `dom0` is
-    /// what speaks for no domain.
+    /// A guest's verdict on a case, and what it noted about it. A guest is known by the name in the first record of each of its
+    /// domains; a restored one has got another. `dom0` is what speaks for no domain.
     ///
     /// A case that was told of twice with different verdicts has failed.
     #[must_use]
@@ -86,13 +86,13 @@ impl Transcript {
     /// The records of a guest, in order.
     fn records_of(&self, guest: &str) -> impl Iterator<Item = Record> {
         let records = || self.lines.iter().filter_map(|line| Record::parse(&line.text));
-        let domain = if guest == "dom0" {
-            Some(None)
+        let domains: Vec<Option<u16>> = if guest == "dom0" {
+            vec![None]
         } else {
-            let mut firsts = records().filter(|record| record.kind() == "guest");
-            firsts.find(|record| record.get("name") == Some(guest)).map(|record| record.domain())
+            let firsts = records().filter(|record| record.kind() == "guest" && record.get("name") == Some(guest));
+            firsts.map(|record| record.domain()).collect()
         };
-        records().filter(move |record| Some(record.domain()) == domain)
+        records().filter(move |record| domains.contains(&record.domain()))
     }
 
     /// The last lines, for a message.
@@ -139,6 +139,18 @@ mod tests {
         assert_eq!(said.case("dom0", "a"), (Verdict::Skip("no room".into()), vec![]));
         assert_eq!(said.case("vector", "b").0, Verdict::Missing);
         assert_eq!(said.case("other", "a").0, Verdict::Missing);
+    }
+
+    #[test]
+    fn a_guest_that_was_restored_in_another_domain_is_the_same_guest() {
+        let said = transcript(&[
+            "(d1) carillon: guest name=callback",
+            "(d1) carillon: note case=a text=\"saved\"",
+            "(d2) carillon: guest name=callback",
+            "(d2) carillon: case name=a verdict=pass",
+            "(d3) carillon: case name=a verdict=fail",
+        ]);
+        assert_eq!(said.case("callback", "a"), (Verdict::Pass, vec!["saved".to_owned()]));
     }
 
     #[test]

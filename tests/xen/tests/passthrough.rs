@@ -103,6 +103,10 @@ fn dom0_and_the_guest_use_their_devices_at_the_same_time() {
         "card.drives",
         "card.echoes",
         "card.echoes_while_inverted",
+        "applies",
+        "mended",
+        "traffic_after",
+        "card.echoes_when_mended",
         "card.loses_nothing",
     ] {
         let (verdict, notes) = BED.case("dom0", case);
@@ -156,6 +160,23 @@ fn the_running_host_is_seen_to_be_inverted_and_to_have_given_the_card_to_the_gue
     assert!(!found.is_empty(), "{inversions:#?}");
     found.iter().for_each(|one| println!("{} above {} on {}", one["guest"], one["dom0"], one["cpus"]));
     assert!(vectors.iter().any(|row| row["owner"] == "d1" && row["function"] == CARD), "{vectors:#?}");
+}
+
+/// What `carillon apply --execute` made of that.
+#[test]
+fn what_was_applied_leaves_no_guest_above_dom0() {
+    LazyLock::force(&HOST);
+    let text = fs::read_to_string(made().join("recording/mended.json")).expect("a picture beside the dumps");
+    let picture: Value = serde_json::from_str(&text).expect("JSON");
+    let inversions = picture[0]["inversions"].as_array().expect("inversions");
+    let present: Vec<&Value> = inversions.iter().filter(|one| one["what"] == "rank inversion").collect();
+    assert!(present.is_empty(), "{present:#?}");
+    let log = fs::read_to_string(made().join("recording/apply.json")).expect("a log beside the dumps");
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let of = |event: &str| entries.iter().filter(|entry| entry["event"] == event).count();
+    entries.iter().for_each(|entry| println!("{entry}"));
+    assert!(of("deed") > 0 && of("changed") > 0 && of("shows") > 0, "{log}");
+    assert_eq!(of("put-back"), 0, "{log}");
 }
 
 #[test]

@@ -3,9 +3,10 @@
  * side of event channels for two domains whose memory is its own.
  *
  *   cc -o toolstack toolstack.c $(pkg-config --cflags --libs carillon)
- *   ./toolstack DIR            a directory with a host's dumps
+ *   ./toolstack DIR [FILE]     a directory with a host's dumps; what was inspected goes into the file, as JSON
  *
- * With -DWITH_XENCTRL and -lxenctrl it also says which domains there are, where it runs in dom0.
+ * With -DWITH_XENCTRL and -lxenctrl it also says which domains there are, where it runs in dom0, and "--live" in place of the
+ * directory is the host it runs on: Xen's debug keys are pressed and its console is read, which takes nothing from it.
  */
 #include <carillon.h>
 
@@ -32,35 +33,126 @@ static void must(carillon_status status, const char *what)
     exit(EXIT_FAILURE);
 }
 
-/* Adds a file of a recording. */
-static void add_file(carillon_handle recording, const char *directory, const char *name)
+/* Ends the program with what the system says of its last failure. */
+static void fail(const char *what)
 {
-    char path[4096];
-    unsigned char *bytes = NULL;
-    size_t size = 0, room = 0, got;
-    FILE *file;
+    perror(what);
+    exit(EXIT_FAILURE);
+}
 
-    snprintf(path, sizeof(path), "%s/%s", directory, name);
-    file = fopen(path, "rb");
-    if (!file) {
-        perror(path);
-        exit(EXIT_FAILURE);
+/* Bytes that come piece by piece. */
+struct bytes { unsigned char *at; size_t size, room; };
+
+/* Has room for another piece of so many bytes at the end. */
+static unsigned char *make_room(struct bytes *bytes, size_t piece)
+{
+    if (bytes->room - bytes->size < piece) {
+        bytes->room = 2 * bytes->room + piece;
+        bytes->at = realloc(bytes->at, bytes->room);
+        if (!bytes->at)
+            fail("realloc");
     }
+    return bytes->at + bytes->size;
+}
+
+enum { PIECE = 65536 };
+
+/* Adds a file to a recording, by the name it has there. */
+static void add_file(carillon_handle recording, const char *path, const char *name)
+{
+    struct bytes bytes = { NULL, 0, 0 };
+    FILE *file = fopen(path, "rb");
+    size_t got;
+
+    if (!file)
+        fail(path);
     do {
-        if (size == room) {
-            room = room ? 2 * room : 65536;
-            bytes = realloc(bytes, room);
-            if (!bytes) {
-                perror("realloc");
-                exit(EXIT_FAILURE);
-            }
-        }
-        got = fread(bytes + size, 1, room - size, file);
-        size += got;
+        got = fread(make_room(&bytes, PIECE), 1, PIECE, file);
+        bytes.size += got;
     } while (got > 0);
     fclose(file);
-    must(carillon_recording_add(recording, name, bytes, size), name);
-    free(bytes);
+    must(carillon_recording_add(recording, name, bytes.at, bytes.size), name);
+    free(bytes.at);
+}
+
+static void add_directory(carillon_handle recording, const char *directory)
+{
+    DIR *files = opendir(directory);
+    struct dirent *entry;
+    char path[4096];
+
+    if (!files)
+        fail(directory);
+    while ((entry = readdir(files)) != NULL) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
+        add_file(recording, path, entry->d_name);
+    }
+    closedir(files);
+}
+
+#ifdef WITH_XENCTRL
+/* What Xen's console has had since a place in it, which is moved on. */
+static struct bytes console_since(xc_interface *xc, uint32_t *place)
+{
+    struct bytes bytes = { NULL, 0, 0 };
+    unsigned int got;
+
+    do {
+        unsigned char *piece = make_room(&bytes, PIECE);
+
+        got = PIECE;
+        if (xc_readconsolering(xc, (char *)piece, &got, 0, 1, place) < 0)
+            fail("xc_readconsolering");
+        bytes.size += got;
+    } while (got == PIECE);
+    return bytes;
+}
+
+/* The dumps of the host this runs on, and what its dom0 counts. */
+static void add_live_host(carillon_handle recording)
+{
+    static const char *const keys[][2] = {
+        { "i", "dump-i.txt" }, { "M", "dump-M.txt" }, { "z", "dump-z.txt" }, { "e", "dump-e.txt" }, { "q", "dump-q.txt" },
+    };
+    xc_interface *xc = xc_interface_open(NULL, NULL, 0);
+    uint32_t place = 0;
+    size_t i;
+
+    if (!xc)
+        fail("xc_interface_open");
+    free(console_since(xc, &place).at);
+    for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        const uint32_t before = place;
+        struct bytes dump;
+
+        /* Xen prints before the request returns. */
+        if (xc_send_debug_keys(xc, keys[i][0]) < 0)
+            fail("xc_send_debug_keys");
+        dump = console_since(xc, &place);
+        if (place - before != dump.size) {
+            fprintf(stderr, "%s is longer than Xen's console ring (conring_size)\n", keys[i][1]);
+            exit(EXIT_FAILURE);
+        }
+        must(carillon_recording_add(recording, keys[i][1], dump.at, dump.size), keys[i][1]);
+        free(dump.at);
+    }
+    xc_interface_close(xc);
+    add_file(recording, "/proc/interrupts", "interrupts.txt");
+}
+#endif
+
+/* Whatever the program was asked to look at. */
+static void add_host(carillon_handle recording, const char *host)
+{
+#ifdef WITH_XENCTRL
+    if (strcmp(host, "--live") == 0) {
+        add_live_host(recording);
+        return;
+    }
+#endif
+    add_directory(recording, host);
 }
 
 /* The whole of a text whose size is not known before; to be freed. */
@@ -71,32 +163,29 @@ static char *text_of(carillon_status (*tell)(carillon_handle, char *, size_t, si
 
     must(tell(handle, NULL, 0, &needed), "size of a text");
     text = malloc(needed);
-    if (!text) {
-        perror("malloc");
-        exit(EXIT_FAILURE);
-    }
+    if (!text)
+        fail("malloc");
     must(tell(handle, text, needed, &needed), "a text");
     return text;
 }
 
-static void inspect_and_plan(const char *directory)
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+
+    if (!file || fputs(text, file) == EOF || fclose(file) == EOF)
+        fail(path);
+}
+
+static void inspect_and_plan(const char *host, const char *json_path)
 {
     carillon_handle recording, inspection, plan;
     struct carillon_plan_summary summary;
     size_t count, i;
-    struct dirent *entry;
-    DIR *files = opendir(directory);
     char *json;
 
-    if (!files) {
-        perror(directory);
-        exit(EXIT_FAILURE);
-    }
-    must(carillon_recording_create(directory, &recording), "recording");
-    while ((entry = readdir(files)) != NULL)
-        if (entry->d_name[0] != '.')
-            add_file(recording, directory, entry->d_name);
-    closedir(files);
+    must(carillon_recording_create(host, &recording), "recording");
+    add_host(recording, host);
 
     must(carillon_recording_inspect(recording, &inspection), "inspect");
     must(carillon_inspection_inversions(inspection, &count), "count");
@@ -111,6 +200,8 @@ static void inspect_and_plan(const char *directory)
     }
     json = text_of(carillon_inspection_json, inspection);
     printf("%zu bytes of JSON\n", strlen(json));
+    if (json_path)
+        write_file(json_path, json);
     free(json);
 
     must(carillon_recording_plan(recording, NULL, 0, &plan), "plan");
@@ -233,10 +324,8 @@ static void run_event_channels(void)
         };
 
         memory[id] = aligned_alloc(PAGE, 4 * PAGE);
-        if (!memory[id]) {
-            perror("aligned_alloc");
-            exit(EXIT_FAILURE);
-        }
+        if (!memory[id])
+            fail("aligned_alloc");
         memset(memory[id], 0, 4 * PAGE);
         must(carillon_event_domain_create(host, &options, sizeof(options), memory[id], 4 * PAGE, 0x100), "domain");
     }
@@ -249,10 +338,8 @@ static void run_event_channels(void)
 
     must(carillon_event_save(host, 1, NULL, 0, &size), "size of what is saved");
     saved = malloc(size);
-    if (!saved) {
-        perror("malloc");
-        exit(EXIT_FAILURE);
-    }
+    if (!saved)
+        fail("malloc");
     must(carillon_event_save(host, 1, saved, size, &size), "save");
     printf("d1 is %zu bytes to hand over\n", size);
     free(saved);
@@ -282,12 +369,12 @@ static void list_domains(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2) {
-        fprintf(stderr, "usage: %s DIR\n", argv[0]);
+    if (argc != 2 && argc != 3) {
+        fprintf(stderr, "usage: %s DIR [FILE]\n", argv[0]);
         return EXIT_FAILURE;
     }
     printf("libcarillon %u.%u\n", carillon_version() >> 16, carillon_version() >> 8 & 0xff);
-    inspect_and_plan(argv[1]);
+    inspect_and_plan(argv[1], argv[2]);
     lease_vectors();
     ask_for_a_path();
     run_event_channels();

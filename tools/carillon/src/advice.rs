@@ -3,6 +3,7 @@
 
 use carillon_sim::import::PassedThrough;
 use carillon_sim::import::PciFunction;
+use carillon_sim::import::Virtualization;
 use hypervisor_lib::fabric::DomainKind;
 use serde::Serialize;
 
@@ -56,9 +57,14 @@ impl Findings {
             return;
         }
         if guest.kind == DomainKind::Hvm && host.hvm_directio == Some(false) {
-            let why = "the host cannot pass devices to HVM guests: virt_caps of `xl info` lacks hvm_directio, which takes an \
-                       IOMMU";
+            let why = "the host cannot pass devices to HVM guests: virt_caps of `xl info` lacks hvm_directio, or Xen's boot \
+                       log says that I/O virtualisation is disabled, which takes an IOMMU";
             self.problems.push(finding(GUEST, Some("iommu=1 on Xen's command line, and in the firmware"), why));
+        }
+        if host.remapping == Some(false) && host.hvm_directio != Some(false) {
+            // Xen's command-line documentation, iommu: intremap.
+            let why = "the IOMMU does not remap interrupts: the guest's device can send the processors any vector";
+            self.advice.push(finding(GUEST, Some("iommu=intremap on Xen's command line, and in the firmware"), why));
         }
         if guest.kind == DomainKind::Hvm {
             self.look_at_delivery(guest, host);
@@ -67,6 +73,12 @@ impl Findings {
 
     /// How an HVM guest's messages come to it.
     fn look_at_delivery(&mut self, guest: &Guest, host: &HostAbilities) {
+        let is_amd = host.virtualization == Some(Virtualization::Svm);
+        if is_amd && host.posting_asked == Some(true) {
+            // Xen's command-line documentation, iommu: intpost.
+            let why = "iommu=intpost changes nothing: Xen posts interrupts through Intel's IOMMUs alone";
+            self.advice.push(finding(GUEST, None, why));
+        }
         match (host.apic_virtualized, host.posting) {
             (Some(true), None | Some(false)) if host.posting_asked == Some(true) => {
                 let why = "iommu=intpost is on the command line, but Xen's boot log does not say that it is enabled: the \
@@ -80,8 +92,13 @@ impl Findings {
                 self.advice.push(finding(GUEST, Some("iommu=intpost on Xen's command line"), why));
             }
             (Some(false), _) if !guest.pirqs.are_offered() => {
-                let why = "the processor does not virtualize the local APIC, so each EOI costs an exit; with PIRQs a Linux \
-                           guest takes its messages as events instead";
+                let why = match is_amd {
+                    true => "Xen does not use AMD's AVIC, whether or not the processor has it",
+                    false => "the processor does not virtualize the local APIC",
+                };
+                let why = format!(
+                    "{why}, so each EOI costs an exit; with PIRQs a Linux guest takes its messages as events instead"
+                );
                 self.advice.push(finding(GUEST, Some("hvm_pirq=1"), why));
             }
             _ => {}

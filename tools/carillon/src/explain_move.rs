@@ -1,5 +1,6 @@
 //! `carillon explain move`: what is written, in which order and why, when a vCPU moves to another physical CPU.
 
+use carillon_sim::moving::MoveEngine;
 use hypervisor_abi::DomainId;
 use hypervisor_abi::VcpuId;
 use hypervisor_lib::delivery::avic::IrteIndex;
@@ -45,43 +46,6 @@ const FIRST_IRQ: u32 = 48;
 const DEVICE: u16 = 0x0300;
 /// The guest.
 const GUEST: DomainId = DomainId(1);
-
-/// How a vCPU gets its interrupts, as far as a move is different for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MoveEngine {
-    /// Devices post to its descriptor.
-    Posted,
-    /// AVIC: devices set bits in its page.
-    Avic,
-    /// The host takes its devices' interrupts and posts them by software.
-    Remapped,
-    /// The host takes them and makes them events.
-    EventChannel,
-}
-
-impl MoveEngine {
-    /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Posted, Self::Avic, Self::Remapped, Self::EventChannel];
-
-    /// As it is typed.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Posted => "posted",
-            Self::Avic => "avic",
-            Self::Remapped => "remapped",
-            Self::EventChannel => "event-channel",
-        }
-    }
-
-    const fn long_name(self) -> &'static str {
-        match self {
-            Self::Posted => "posted interrupts, from devices too",
-            Self::Avic => "AVIC",
-            Self::Remapped => "posted interrupts, remapped devices",
-            Self::EventChannel => "event channels",
-        }
-    }
-}
 
 /// A plan, as it is shown.
 #[derive(Debug, Serialize)]

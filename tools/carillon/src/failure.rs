@@ -11,6 +11,10 @@ pub(crate) enum Verdict {
     Fine,
     /// The answer is no: exit code 3.
     No,
+    /// What was changed was taken back: exit code 4.
+    TakenBack,
+    /// There is nothing to do: exit code 5.
+    NothingToDo,
 }
 
 /// Why a command could not do its work: exit code 1.
@@ -31,6 +35,8 @@ impl Verdict {
         match self {
             Self::Fine => ExitCode::SUCCESS,
             Self::No => ExitCode::from(3),
+            Self::TakenBack => ExitCode::from(4),
+            Self::NothingToDo => ExitCode::from(5),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use carillon_sim::import::ImportError;
 use carillon_sim::import::PassedThrough;
+use carillon_sim::import::Virtualization;
 use carillon_sim::import::XlConfig;
 use carillon_sim::snapshot::HostSnapshot;
 use hypervisor_lib::fabric::DomainFeatures;
@@ -55,6 +56,8 @@ pub(crate) enum Offered {
 pub(crate) struct HostAbilities {
     /// Xen's version: major, minor.
     pub(crate) version: Option<(u32, u32)>,
+    /// How its processors virtualize.
+    pub(crate) virtualization: Option<Virtualization>,
     /// Its processors virtualize guests' local APICs.
     pub(crate) apic_virtualized: Option<bool>,
     /// Its IOMMU posts interrupts.
@@ -63,6 +66,8 @@ pub(crate) struct HostAbilities {
     pub(crate) posting_asked: Option<bool>,
     /// Devices can be passed to HVM guests: there is an IOMMU.
     pub(crate) hvm_directio: Option<bool>,
+    /// The IOMMU lets a device send the interrupts alone that are meant for it.
+    pub(crate) remapping: Option<bool>,
     /// `extra_guest_irqs`, first number: physical interrupts of a guest beyond the GSIs.
     pub(crate) extra_guest_irqs: Option<u32>,
 }
@@ -174,6 +179,7 @@ impl HostAbilities {
         let first = |list: &str| list.split(',').next().and_then(|number| number.parse().ok());
         Self {
             version: number("xen_major").zip(number("xen_minor")),
+            virtualization: log.and_then(|log| log.virtualization),
             apic_virtualized: log.and_then(|log| log.virtual_interrupt_delivery),
             posting: log.and_then(|log| log.posted_interrupts),
             posting_asked: info.map(|info| {
@@ -184,7 +190,9 @@ impl HostAbilities {
             }),
             hvm_directio: info
                 .and_then(|info| info.field("virt_caps"))
-                .map(|caps| caps.split_whitespace().any(|word| word == "hvm_directio")),
+                .map(|caps| caps.split_whitespace().any(|word| word == "hvm_directio"))
+                .or(log.and_then(|log| log.io_virtualization)),
+            remapping: log.and_then(|log| log.interrupt_remapping),
             extra_guest_irqs: info
                 .map(|info| info.option("extra_guest_irqs").and_then(first).unwrap_or(HostLimits::EXTRA_GUEST_IRQS)),
         }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod apply;
 mod capacity;
 mod check_config;
 mod cli;
@@ -26,9 +27,11 @@ mod quantity;
 mod scenarios;
 mod simulate;
 mod simulate_ipi;
+mod simulate_move;
 mod subject;
 mod sweep;
 mod top;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -39,7 +42,7 @@ use cli::Command;
 use output::Output;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(cli::in_order(std::env::args_os()));
     let out = Output::new(cli.color);
     let done = match &cli.command {
         None => main_job::run(out),
@@ -47,6 +50,8 @@ fn main() -> ExitCode {
         Some(Command::Record(args)) => live::record(args, out),
         Some(Command::Top(args)) => top::run(args, out),
         Some(Command::Plan(args)) => plan::run(args, out),
+        Some(Command::Apply(args)) => apply::run(args, out),
+        Some(Command::Watch(args)) => watch::run(args),
         Some(Command::Capacity(args)) => capacity::run(args, out),
         Some(Command::CheckConfig(args)) => check_config::run(args, out),
         Some(Command::Simulate(args)) => simulate::run(args, out),

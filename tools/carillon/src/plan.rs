@@ -8,17 +8,16 @@ use serde::Serialize;
 use vector_allocator::Assignment;
 use vector_allocator::Constraint;
 use vector_allocator::Goal;
-use vector_allocator::Movers;
 use vector_allocator::Pinning;
 use vector_allocator::Plan;
-use vector_allocator::Retarget;
 use vector_allocator::SourceId;
+use vector_allocator::aim::Consent;
 use vector_allocator::inversions;
 
-use crate::cli::Mend;
-use crate::cli::MoversName;
+use crate::apply::Fired;
+use crate::apply::Rehearsal;
+use crate::apply::Work;
 use crate::cli::PlanArgs;
-use crate::cli::Whose;
 use crate::failure::Failure;
 use crate::failure::Verdict;
 use crate::hosts;
@@ -47,6 +46,9 @@ pub(crate) struct HostPlan {
     moves: Vec<Moved>,
     optimality: String,
     remaining: Vec<Left>,
+    /// What `carillon apply` would do; of the live host alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    apply: Option<Rehearsal>,
     #[serde(skip)]
     steps: Steps,
     /// Whether another goal could end a lottery that remains.
@@ -78,32 +80,18 @@ const NAMED: usize = 6;
 
 /// Plans for the hosts asked for.
 pub(crate) fn run(args: &PlanArgs, out: Output) -> Result<Verdict, Failure> {
-    let goal = goal(args);
+    let goal = args.goal.goal();
     let steps = if args.steps { Steps::Shown } else { Steps::Hidden };
-    let plans: Vec<HostPlan> = hosts::load(&args.host)?.iter().map(|host| plan(host, &goal, steps)).collect();
+    let rehearse = |host: &HostSnapshot| {
+        let work = Work::new(host, &Fired::Guessed, goal, Consent::KeepTraffic);
+        args.host.live.then(|| work.rehearse(host, &Fired::Guessed))
+    };
+    let hosts = hosts::load(&args.host)?;
+    let plans = hosts.iter().map(|host| HostPlan { apply: rehearse(host), ..plan(host, &goal, steps) });
+    let plans: Vec<HostPlan> = plans.collect();
     let leaves = plans.iter().any(|plan| plan.inversions_after > 0);
     out.print(&Plans(plans), args.output.format())?;
     Ok(Verdict::no_if(leaves))
-}
-
-fn goal(args: &PlanArgs) -> Goal {
-    Goal {
-        mend: match args.mend {
-            Mend::All => vector_allocator::Harms::All,
-            Mend::Present => vector_allocator::Harms::Present,
-            Mend::Retention => vector_allocator::Harms::Retention,
-        },
-        movers: match args.movers {
-            MoversName::Anyone => Movers::Anyone,
-            MoversName::Guests => Movers::GuestsOnly,
-        },
-        retarget: if args.keep_cpus { Retarget::Forbidden } else { Retarget::Allowed },
-        pin: match args.pin {
-            Whose::Nobody => Pinning::Forbidden,
-            Whose::Guests => Pinning::GuestsOnly,
-            Whose::Anyone => Pinning::Anyone,
-        },
-    }
 }
 
 /// Plans for a host.
@@ -124,6 +112,7 @@ pub(crate) fn plan(host: &HostSnapshot, goal: &Goal, steps: Steps) -> HostPlan {
         moves: plan.moves.iter().map(|planned| Moved::of(&assignment, &facts, planned)).collect(),
         optimality: plan.optimality.to_string(),
         remaining,
+        apply: None,
         steps,
         is_pin_to_be_tried: goal.pin != Pinning::Anyone && plan.remaining.iter().any(is_drawn),
     }
@@ -179,6 +168,9 @@ impl HostPlan {
             );
         }
         self.show_remaining(page);
+        if let Some(rehearsal) = &self.apply {
+            rehearsal.show(page);
+        }
     }
 
     fn show_remaining(&self, page: &mut Page) {

@@ -31,6 +31,7 @@ use crate::output::Output;
 use crate::page::Page;
 use crate::progress::Progress;
 use crate::simulate_ipi;
+use crate::simulate_move;
 use crate::subject;
 use crate::subject::Subject;
 
@@ -44,8 +45,10 @@ struct Comparisons(Vec<Comparison>);
 
 /// Simulates what the command line asks for.
 pub(crate) fn run(args: &SimulateArgs, out: Output) -> Result<Verdict, Failure> {
-    if let Some(OtherSimulation::Ipi(ipi)) = &args.other {
-        return simulate_ipi::run(ipi, out);
+    match &args.other {
+        Some(OtherSimulation::Ipi(ipi)) => return simulate_ipi::run(ipi, out),
+        Some(OtherSimulation::Move(moved)) => return simulate_move::run(moved, out),
+        None => {}
     }
     let mut subjects = subject::load(&args.subject)?;
     for Subject { scenario, .. } in &mut subjects {

@@ -1,5 +1,7 @@
 //! `carillon simulate ipi`: what an IPI costs on each engine, and what the cost model rests on.
 
+use std::io::Write as _;
+
 use carillon_sim::ipi::Bench;
 use carillon_sim::ipi::Contender;
 use carillon_sim::ipi::FAST_PATH;
@@ -11,6 +13,8 @@ use carillon_sim::ipi::Reduction;
 use carillon_sim::ipi::SOURCE;
 use carillon_sim::ipi::Sending;
 use carillon_sim::ipi::Step;
+use carillon_sim::report;
+use carillon_sim::report::IpiReport;
 use hypervisor_lib::delivery::GuestMode;
 use serde::Serialize;
 
@@ -19,6 +23,7 @@ use crate::explain_access::mode_name;
 use crate::failure::Failure;
 use crate::failure::Verdict;
 use crate::output::Answer;
+use crate::output::OutFile;
 use crate::output::Output;
 use crate::page::Page;
 use crate::page::Piece;
@@ -108,29 +113,46 @@ struct ModeRow {
 
 /// Runs what the command line asks for.
 pub(crate) fn run(args: &IpiArgs, out: Output) -> Result<Verdict, Failure> {
-    out.print(&measure(args)?, args.output.format())?;
+    let file = args.report.as_deref().map(OutFile::create).transpose()?;
+    let fit = Fit::published().map_err(|error| Failure::caused(&error))?;
+    let contenders = if args.engine.is_empty() { &Contender::ALL[..] } else { &args.engine };
+    let runs: Result<Vec<(Contender, Vec<Measured>)>, Failure> =
+        contenders.iter().map(|contender| Ok((*contender, bench(args, &fit, *contender)?))).collect();
+    let runs = runs?;
+    if let Some(file) = &file {
+        let (mode, sending) = (mode_name(args.mode), sending_name(args.broadcast));
+        let run = format!(
+            "{} vCPUs, {} turns, seed {}, {mode} mode, broadcasts by {sending}; cycles of a model that is fitted on {} runs and \
+             checked on {} others ({SOURCE}).",
+            args.vcpus, args.turns, args.seed, fit.trained_on, fit.checked_on
+        );
+        let report = IpiReport {
+            about: [run].into_iter().chain(order(&fit)?).collect(),
+            engines: runs.iter().map(|(contender, runs)| (contender.name().to_owned(), runs.clone())).collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let page = report::ipi_html(&report).map_err(|error| Failure::caused(&error))?;
+        file.write(|out| out.write_all(page.as_bytes()))?;
+    }
+    out.print(&answer(args, &fit, runs)?, args.output.format())?;
     Ok(Verdict::Fine)
 }
 
-fn measure(args: &IpiArgs) -> Result<IpiCosts, Failure> {
-    let fit = Fit::published().map_err(|error| Failure::caused(&error))?;
-    let contenders = if args.engine.is_empty() { &Contender::ALL[..] } else { &args.engine };
-    let engines: Result<Vec<EngineRow>, Failure> = contenders
-        .iter()
-        .map(|contender| {
-            let bench = Bench {
-                fit: &fit,
-                contender: *contender,
-                apic: args.mode,
-                vcpus: args.vcpus,
-                turns: args.turns,
-                sending: args.broadcast,
-                seed: args.seed,
-            };
-            let modes: Result<Vec<ModeRow>, _> = Mode::ALL.map(|mode| bench.run(mode)).into_iter().map(row).collect();
-            Ok(EngineRow { engine: contender.name(), modes: modes? })
-        })
-        .collect();
+/// Every mode under a contender.
+fn bench(args: &IpiArgs, fit: &Fit, contender: Contender) -> Result<Vec<Measured>, Failure> {
+    let bench = Bench {
+        fit,
+        contender,
+        apic: args.mode,
+        vcpus: args.vcpus,
+        turns: args.turns,
+        sending: args.broadcast,
+        seed: args.seed,
+    };
+    Mode::ALL.into_iter().map(|mode| bench.run(mode).map_err(|error| Failure::caused(&error))).collect()
+}
+
+fn answer(args: &IpiArgs, fit: &Fit, runs: Vec<(Contender, Vec<Measured>)>) -> Result<IpiCosts, Failure> {
     Ok(IpiCosts {
         source: SOURCE,
         trained_on: fit.trained_on,
@@ -154,28 +176,20 @@ fn measure(args: &IpiArgs) -> Result<IpiCosts, Failure> {
                 model_cycles: fit.of_fast_path(figure),
             })
             .collect(),
-        order: order(&fit)?,
-        steps: Step::all().map(|step| StepRow::of(step, &fit)).collect(),
+        order: order(fit)?,
+        steps: Step::all().map(|step| StepRow::of(step, fit)).collect(),
         mode: mode_name(args.mode),
         vcpus: args.vcpus,
         turns: args.turns,
         seed: args.seed,
         broadcast: sending_name(args.broadcast),
-        engines: engines?,
-    })
-}
-
-fn row(measured: Result<Measured, carillon_sim::ipi::BenchError>) -> Result<ModeRow, Failure> {
-    let measured = measured.map_err(|error| Failure::caused(&error))?;
-    Ok(ModeRow {
-        mode: measured.mode.name(),
-        mean_cycles: measured.mean,
-        p50_cycles: measured.p50,
-        p99_cycles: measured.p99,
-        max_cycles: measured.max,
-        sender_exits_per_turn: measured.sender_exits,
-        target_exits_per_turn: measured.target_exits,
-        cdf: measured.cdf,
+        engines: runs
+            .into_iter()
+            .map(|(contender, runs)| EngineRow {
+                engine: contender.name(),
+                modes: runs.into_iter().map(ModeRow::of).collect(),
+            })
+            .collect(),
     })
 }
 
@@ -205,6 +219,21 @@ fn order(fit: &Fit) -> Result<Vec<String>, Failure> {
         in_order("x2APIC, on the machine that has IPI virtualization", names(fast, exit)),
         format!("xAPIC, which has no fast path: IPI virtualization {ipiv_page:.0} < exit path {exit_page:.0}"),
     ])
+}
+
+impl ModeRow {
+    fn of(measured: Measured) -> Self {
+        Self {
+            mode: measured.mode.name(),
+            mean_cycles: measured.mean,
+            p50_cycles: measured.p50,
+            p99_cycles: measured.p99,
+            max_cycles: measured.max,
+            sender_exits_per_turn: measured.sender_exits,
+            target_exits_per_turn: measured.target_exits,
+            cdf: measured.cdf,
+        }
+    }
 }
 
 impl Ways {

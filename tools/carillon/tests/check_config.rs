@@ -56,6 +56,13 @@ impl Host {
         self
     }
 
+    /// The host with a recorded boot log (`boot-logs`).
+    fn boot_log(self, name: &str) -> Self {
+        let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boot-logs").join(name);
+        fs::copy(log, self.0.path().join("xl-dmesg.txt")).expect("a file");
+        self
+    }
+
     fn with_nvme(self) -> Self {
         self.function("PCI 0000:41:00.0 0x144d 0xa808 class=0x010802 drv=pciback")
             .function("PCI 0000:42:00.0 0x144d 0xa808 class=0x010802 drv=pciback")
@@ -192,6 +199,36 @@ fn nvidias_devices_and_hosts_without_iommu_are_told() {
     let without = Host::recorded().edit("xl-info.txt", "hvm_directio pv_directio", "");
     let found = without.check("sys-net.cfg", 3);
     assert!(found["problems"].to_string().contains("hvm_directio"), "{}", found["problems"]);
+}
+
+/// The log is of Xen 4.17.7 on QEMU's AMD processor and IOMMU, which has the mode that AVIC needs ("Guest APIC").
+#[test]
+fn on_an_amd_host_messages_are_events_or_emulated_and_posting_is_not_to_be_had() {
+    let host = |minor| Host::recorded().version(4, minor).boot_log("amd-vi.txt");
+    assert!(path(&host(17).check("sys-net.cfg", 0), "message").contains("physical IRQ as event"));
+    let found = host(19).check("sys-net.cfg", 0);
+    assert!(path(&found, "message").contains("emulated local APIC"), "{}", found["devices"]);
+    assert_eq!(options(&found, "advice"), ["hvm_pirq=1"]);
+    assert!(found["advice"].to_string().contains("Xen does not use AMD's AVIC"), "{}", found["advice"]);
+    assert_eq!(found["open"].as_array().map(Vec::len), Some(0), "{}", found["open"]);
+
+    let asked = host(19).edit("xl-info.txt", "xen_commandline        : ", "xen_commandline        : iommu=intpost ");
+    let said = asked.check("sys-net.cfg", 0)["advice"].to_string();
+    assert!(said.contains("Intel's IOMMUs alone"), "{said}");
+}
+
+#[test]
+fn an_amd_host_without_iommu_or_without_remapping_is_told() {
+    let without = Host::recorded().boot_log("amd-without-iommu.txt").edit("xl-info.txt", "virt_caps", "caps_of_virt");
+    let found = without.check("sys-net.cfg", 3);
+    assert!(found["problems"].to_string().contains("I/O virtualisation is disabled"), "{}", found["problems"]);
+    let open = Host::recorded().boot_log("amd-vi.txt").edit(
+        "xl-dmesg.txt",
+        "Interrupt remapping enabled",
+        "Interrupt remapping disabled",
+    );
+    let advice = options(&open.check("sys-net.cfg", 0), "advice");
+    assert!(has(&advice, "iommu=intremap"), "{advice:?}");
 }
 
 #[test]

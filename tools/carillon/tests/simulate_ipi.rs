@@ -67,6 +67,19 @@ fn a_seed_and_a_choice_of_engines_are_kept_to() {
 }
 
 #[test]
+fn a_report_is_one_file_with_the_distributions() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let file = directory.path().join("ipi.html");
+    let name = file.to_str().expect("UTF-8");
+    assert!(simulate(&["--turns", "10", "--report", name]).status.success());
+    let page = std::fs::read_to_string(&file).expect("the report");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("posted-fast-path") && page.contains("ipi-3"));
+    assert!(page.contains("8 vCPUs, 10 turns, seed 1, x2apic mode, broadcasts by shorthand"));
+    let nowhere = simulate(&["--turns", "10", "--report", "/nonexistent/ipi.html"]);
+    assert_eq!(nowhere.status.code(), Some(1));
+}
+
+#[test]
 fn commands_to_each_win_under_ipi_virtualization_what_a_shorthand_loses() {
     let mean = |engine, broadcast| {
         let answer = json(&["--engine", engine, "--turns", "200", "--vcpus", "4", "--broadcast", broadcast]);

@@ -14,6 +14,7 @@ use crate::delivery::Notice;
 use crate::delivery::Outcome;
 use crate::events::Channel;
 use crate::events::Sent;
+use crate::irq::Irq;
 use crate::irq::MaskReason;
 use crate::irq::Side;
 use crate::lapic::Acceptance;
@@ -39,10 +40,9 @@ pub enum GuestMask {
 impl Machine {
     /// An interrupt's message reaches its CPU.
     pub(crate) fn send<H: Host>(&mut self, irq: u32, out: &mut Out<'_, H>) {
-        let (cpu, vector, source) = {
-            let irq = &self.irqs[irq as usize];
-            (irq.cpu, irq.vector, irq.first)
-        };
+        let Irq { cpu, vector, message, first: source, .. } = self.irqs[irq as usize];
+        let arrives = message.map_or(Some((cpu, vector)), |message| self.apics.remap(message));
+        let Some((cpu, vector)) = arrives else { return };
         if self.cpus[cpu.index()].lapic.accept(vector) == Acceptance::Merged {
             self.coalesce(source, out);
         }

@@ -25,10 +25,11 @@ use crate::VcpuRef;
 use crate::apic::Apics;
 use crate::apic::Blocking;
 use crate::apic::Ledger;
+use crate::apic::Messages;
 use crate::apic::Need;
 use crate::apic::Surroundings;
 use crate::apic::Tenancy;
-use crate::delivery::irte_of;
+use crate::apic::TooManyMessages;
 use crate::events::Connection;
 use crate::events::Events;
 use crate::irq::Irq;
@@ -49,6 +50,7 @@ use crate::trigger::Pin;
 use crate::trigger::Trigger;
 use crate::vcpu::Activity;
 use crate::vcpu::Residency;
+use crate::vcpu::TaskPriority;
 use crate::vcpu::Vcpu;
 use crate::vcpu::VcpuIndex;
 use crate::vcpu::VcpuSide;
@@ -62,6 +64,7 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
     let mut vcpu_of = BTreeMap::new();
     let vcpus = vcpus(config, &mut vcpu_of);
     let (events, connections) = Events::new(config)?;
+    let messages = Messages::new(config)?;
     let irqs = config.sources.iter().filter(|source| source.vector.is_some()).count();
     let mut machine = Machine {
         costs: config.costs.clone(),
@@ -76,12 +79,13 @@ pub(crate) fn assemble(config: &MachineConfig) -> Result<Machine, ConfigError> {
         arbiter: Arbiter::new(config, irqs)?,
         throttled: Vec::new(),
         senders: Vec::new(),
-        apics: apics(config, &vcpu_of, special(config)?),
+        posted: Vec::new(),
+        apics: apics(config, &vcpu_of, special(config)?, &messages)?,
     };
     machine.give_apics();
     let mut irq_of = BTreeMap::new();
     for (index, source) in (0u32..).zip(&config.sources) {
-        add_source(&mut machine, config, SourceIndex(index), source, &vcpu_of, &mut irq_of)?;
+        add_source(&mut machine, (config, &messages), SourceIndex(index), source, &vcpu_of, &mut irq_of)?;
     }
     for vcpu in &mut machine.vcpus {
         vcpu.vectors.sort_by_key(|(vector, _)| vector.number());
@@ -139,14 +143,15 @@ fn vcpus(config: &MachineConfig, vcpu_of: &mut BTreeMap<(u16, u32), VcpuIndex>) 
                 left: Span(0),
                 load: vcpu.load,
                 load_left: Span(0),
+                deferred: domain.deferred,
+                deferred_left: Span(0),
+                task_priority: TaskPriority::Low,
                 events: None,
                 is_in_upcall: false,
                 apic: None,
                 ledger: Ledger::EMPTY,
                 commands: SourceQueue::EMPTY,
                 vectors: Vec::new(),
-                next_logged: Link::NONE,
-                is_logged: false,
             }
         })
         .collect()
@@ -154,7 +159,7 @@ fn vcpus(config: &MachineConfig, vcpu_of: &mut BTreeMap<(u16, u32), VcpuIndex>) 
 
 fn add_source(
     machine: &mut Machine,
-    config: &MachineConfig,
+    (config, messages): (&MachineConfig, &Messages),
     index: SourceIndex,
     source: &SourceConfig,
     vcpu_of: &BTreeMap<(u16, u32), VcpuIndex>,
@@ -174,7 +179,9 @@ fn add_source(
     if let (Some(vcpu), Some(vector)) = (vcpu, guest_vector) {
         machine.vcpus[vcpu.index()].vectors.push((vector, index));
         if let Some(slot) = machine.vcpus[vcpu.index()].apic {
-            machine.apics.route(slot, vector, need(config, index, source));
+            let posted = messages.of(index).filter(|_| route == Route::Posted);
+            machine.apics.route(slot, vector, posted.map_or_else(|| need(config, source), Need::Posting));
+            machine.posted.extend(posted.map(|message| (index, message)));
         }
     }
     if let Path::Ipi { from, .. } = source.path
@@ -190,7 +197,7 @@ fn add_source(
             Ok(())
         }
         (Some(vector), None) => {
-            let irq = add_irq(machine, config, index, source, vector)?;
+            let irq = add_irq(machine, (config, messages), index, source, vector)?;
             irq_of.insert(source.id.0, irq);
             Ok(())
         }
@@ -198,7 +205,12 @@ fn add_source(
 }
 
 /// The local APICs of the domains to whose vCPUs vectors come.
-fn apics(config: &MachineConfig, vcpu_of: &BTreeMap<(u16, u32), VcpuIndex>, special: Special) -> Apics {
+fn apics(
+    config: &MachineConfig,
+    vcpu_of: &BTreeMap<(u16, u32), VcpuIndex>,
+    special: Special,
+    messages: &Messages,
+) -> Result<Apics, TooManyMessages> {
     let takes_vectors: BTreeSet<u16> = config
         .sources
         .iter()
@@ -218,13 +230,12 @@ fn apics(config: &MachineConfig, vcpu_of: &BTreeMap<(u16, u32), VcpuIndex>, spec
         notification: special.notification.unwrap_or(special.event_check),
         wake_up: special.wake_up.unwrap_or(special.event_check),
     };
-    Apics::new(&domains, around)
+    Apics::new(&domains, around, messages)
 }
 
-/// What a source's vector needs at its vCPU.
-fn need(config: &MachineConfig, index: SourceIndex, source: &SourceConfig) -> Need {
+/// What the vector of a source that is not posted needs at its vCPU.
+fn need(config: &MachineConfig, source: &SourceConfig) -> Need {
     match (source.path, source.kind) {
-        (Path::Posted { .. }, _) => Need::Posting(irte_of(index)),
         (Path::Ipi { .. }, _) => Need::Edge,
         (_, SourceKind::Level) => Need::Level,
         (_, kind) if kind.ack_type(config.ioapic_ack) != AckType::None => Need::EndOfEdge,
@@ -250,7 +261,7 @@ fn share(machine: &mut Machine, irq: u32, index: SourceIndex, owner: Owner) {
 
 fn add_irq(
     machine: &mut Machine,
-    config: &MachineConfig,
+    (config, messages): (&MachineConfig, &Messages),
     index: SourceIndex,
     source: &SourceConfig,
     vector: Vector,
@@ -263,6 +274,7 @@ fn add_irq(
     machine.irqs.push(Irq {
         vector,
         cpu: source.target,
+        message: messages.of(index),
         ack: source.kind.ack_type(config.ioapic_ack),
         trigger: match source.kind {
             SourceKind::Level => Trigger::Level(Pin::default()),
@@ -293,6 +305,7 @@ fn add_irq(
         .arbiter
         .adopt(source.owner, source.kind, source.target, vector)
         .map_err(|fault| ConfigError::NotToBeHad { source_id: source.id.0, fault })?;
+    machine.irqs[irq as usize].write_entry(&machine.apics);
     machine.sources[index.0 as usize].irq = Link::to(irq);
     Ok(irq)
 }

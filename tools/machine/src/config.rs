@@ -93,8 +93,21 @@ pub struct DomainConfig {
     pub event_abi: EventAbi,
     /// When the events end that software sends it. Those of physical interrupts end early.
     pub software_eoi: EoiMode,
+    /// What its handlers of vectors leave for later, if they do.
+    pub deferred: Option<DeferredWork>,
     /// Its vCPUs.
     pub vcpus: Vec<VcpuConfig>,
+}
+
+/// What a guest's handlers leave for later: after a handler, before its vCPU does anything else, with interrupts on and the task
+/// priority raised, as Windows does at its dispatch level. Interrupts of the class and below are held back that long. What
+/// several handlers leave is done one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeferredWork {
+    /// The class of the task priority: CR8, 1 to 15.
+    pub class: u8,
+    /// How long a handler's takes.
+    pub lasts: Span,
 }
 
 /// How a domain is virtualized.

@@ -17,6 +17,7 @@ use vector_allocator::SourceId;
 use vector_allocator::SourceKind;
 use vector_allocator::Vector;
 
+use crate::DeferredWork;
 use crate::DomainConfig;
 use crate::DomainKind;
 use crate::EventAbi;
@@ -26,6 +27,7 @@ use crate::MachineConfig;
 use crate::Path;
 use crate::Scheduler;
 use crate::SourceConfig;
+use crate::TooManyMessages;
 use crate::VcpuRef;
 use crate::Vendor;
 
@@ -72,6 +74,14 @@ pub enum ConfigError {
         domain: DomainId,
         /// The vCPU.
         vcpu: u32,
+    },
+    /// Work is deferred that nobody could do.
+    #[error("deferred work of {domain}: {fault}")]
+    Deferred {
+        /// The domain.
+        domain: DomainId,
+        /// Why not.
+        fault: DeferredFault,
     },
     /// Under the null scheduler two vCPUs share a CPU.
     #[error("two vCPUs start on CPU {0}, and the null scheduler gives a CPU to one")]
@@ -211,6 +221,9 @@ pub enum ConfigError {
         #[source]
         fault: AdoptError,
     },
+    /// The sources' messages are more than the IOMMU has entries for.
+    #[error(transparent)]
+    Iommu(#[from] TooManyMessages),
     /// There are more sources, or more vCPUs, than the machine's indices hold.
     #[error("too many {0} for 32-bit indices")]
     TooMany(&'static str),
@@ -248,6 +261,20 @@ pub enum PathFault {
     Notification,
 }
 
+/// Why a domain cannot defer work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeferredFault {
+    /// A paravirtual guest has no local APIC.
+    #[error("a paravirtual domain has no task priority")]
+    NoApic,
+    /// Class 0 holds nothing back, and there are none above 15.
+    #[error("class {0}: the task priority is raised to 1 to 15")]
+    Class(u8),
+    /// It would be over before it had begun.
+    #[error("it lasts no time")]
+    Nothing,
+}
+
 /// Checks everything; the first fault found is the answer.
 pub(crate) fn check(config: &MachineConfig) -> Result<(), ConfigError> {
     if config.cpus == 0 || config.cpus > MAX_CPUS {
@@ -282,11 +309,23 @@ fn check_domains(config: &MachineConfig) -> Result<(), ConfigError> {
         if !fits {
             return Err(ConfigError::DomainOwner { domain: domain.id, owner: domain.owner });
         }
+        check_deferred(domain)?;
         vcpus += domain.vcpus.len();
         check_vcpus(config, domain, &mut taken)?;
     }
     u32::try_from(vcpus).map_err(|_| ConfigError::TooMany("vCPUs"))?;
     Ok(())
+}
+
+fn check_deferred(domain: &DomainConfig) -> Result<(), ConfigError> {
+    let Some(DeferredWork { class, lasts }) = domain.deferred else { return Ok(()) };
+    let fault = match (domain.kind, class, lasts.0) {
+        (DomainKind::Pv, ..) => DeferredFault::NoApic,
+        (_, 0 | 16.., _) => DeferredFault::Class(class),
+        (_, _, 0) => DeferredFault::Nothing,
+        _ => return Ok(()),
+    };
+    Err(ConfigError::Deferred { domain: domain.id, fault })
 }
 
 fn check_vcpus(config: &MachineConfig, domain: &DomainConfig, taken: &mut [bool]) -> Result<(), ConfigError> {

@@ -48,6 +48,8 @@ costs! {
     EoiExit "eoi_exit" 722 "an emulated APIC access on Xen, 1734 cycles at 2.4 GHz (Dall et al., ISCA 2016)";
     /// An exit for a command to another vCPU, to the host's sending of it: an emulated write of ICR.
     IcrExit "icr_exit" 722 "an emulated APIC access on Xen, 1734 cycles at 2.4 GHz (Dall et al., ISCA 2016)";
+    /// An exit for a write of the task priority, to the host's emulation of it.
+    TprExit "tpr_exit" 722 "an emulated APIC access on Xen, 1734 cycles at 2.4 GHz (Dall et al., ISCA 2016)";
     /// A command to another vCPU that the processor sends by itself: no exit.
     IpiVirtualization "ipi_virtualization" 150 "estimate: microcode, a table look-up and two locked operations";
     /// Posted-interrupt processing by the processor in guest mode: no exit.

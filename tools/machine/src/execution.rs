@@ -143,7 +143,7 @@ impl Machine {
             (Some(frame), _) => frame.left,
             (None, Some(vcpu)) if entry.mode == Mode::Guest => {
                 let vcpu = &mut self.vcpus[vcpu.index()];
-                if vcpu.activity == Activity::Load && vcpu.load == VcpuLoad::Busy {
+                if vcpu.activity == Activity::Load && vcpu.load == VcpuLoad::Busy && !vcpu.is_raised() {
                     entry.clock = Clock::Running(out.now);
                     return;
                 }

@@ -4,6 +4,7 @@ use vector_allocator::CpuId;
 use vector_allocator::VectorSet;
 
 use crate::Cost;
+use crate::DeferredWork;
 use crate::DomainKind;
 use crate::ExitCause;
 use crate::Fact;
@@ -30,6 +31,7 @@ use crate::pcpu::Work;
 use crate::source::Route;
 use crate::timer::Alarm;
 use crate::vcpu::Activity;
+use crate::vcpu::TaskPriority;
 use crate::vcpu::Vcpu;
 use crate::vcpu::VcpuIndex;
 
@@ -37,6 +39,7 @@ impl Vcpu {
     /// What is left of what it does.
     pub(crate) const fn clock(&mut self) -> &mut Span {
         match self.activity {
+            Activity::Load if matches!(self.task_priority, TaskPriority::Raised) => &mut self.deferred_left,
             Activity::Load => &mut self.load_left,
             Activity::Entry(_) | Activity::Handler(_) | Activity::Return => &mut self.left,
         }
@@ -69,7 +72,7 @@ impl Machine {
         }
         // The entry is charged to what the guest does next; an idle load that is charged nothing blocks at once.
         let vcpu = &mut self.vcpus[current.index()];
-        if vcpu.activity != Activity::Load || vcpu.load_left.0 > 0 {
+        if vcpu.activity != Activity::Load || vcpu.load_left.0 > 0 || vcpu.is_raised() {
             let cost = self.costs.get(Cost::VmEntry);
             let clock = vcpu.clock();
             *clock = clock.plus(cost);
@@ -139,6 +142,7 @@ impl Machine {
     fn go_on<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, out: &mut Out<'_, H>) -> Next {
         let vcpu = &mut self.vcpus[current.index()];
         if vcpu.activity == Activity::Load
+            && !vcpu.is_raised()
             && !vcpu.has_events(&self.events)
             && let Some(source) = vcpu.commands.pop(&mut self.sources)
         {
@@ -153,7 +157,7 @@ impl Machine {
         if let (Some(own), true) = (vcpu.events, vcpu.has_events(&self.events)) {
             return self.go_on_in_upcall(current, own, out.now);
         }
-        if vcpu.has_load() {
+        if vcpu.has_load() || vcpu.is_raised() {
             return Next::Run;
         }
         self.exit(cpu, ExitCause::Halt, out);
@@ -189,6 +193,11 @@ impl Machine {
         };
         let vcpu = &mut self.vcpus[current.index()];
         match vcpu.activity {
+            Activity::Load if vcpu.is_raised() => {
+                vcpu.deferred_left = Span(0);
+                // Either way the CPU looks again: what was held back comes now.
+                let _ = self.set_task_priority(cpu, current, TaskPriority::Low, out);
+            }
             Activity::Load => {
                 vcpu.load_left = Span(0);
                 if let VcpuLoad::Periodic { sleep, .. } = vcpu.load {
@@ -208,6 +217,17 @@ impl Machine {
     /// The guest's handler returns, and ends its interrupt.
     fn handled<H: Host>(&mut self, cpu: CpuId, current: VcpuIndex, source: SourceIndex, out: &mut Out<'_, H>) {
         let vcpu = &mut self.vcpus[current.index()];
+        let defers = self.sources[source.0 as usize].route != Route::EventChannel;
+        if let Some(DeferredWork { lasts, .. }) = vcpu.deferred.filter(|_| defers) {
+            // Before the EOI: nothing that it lets through is to come in between.
+            if !vcpu.is_raised() && self.set_task_priority(cpu, current, TaskPriority::Raised, out) == Next::Look {
+                // The guest was left: its handler goes on here when it comes back.
+                return;
+            }
+            let vcpu = &mut self.vcpus[current.index()];
+            vcpu.deferred_left = vcpu.deferred_left.plus(lasts);
+        }
+        let vcpu = &mut self.vcpus[current.index()];
         vcpu.activity = Activity::Load;
         match (self.sources[source.0 as usize].route, vcpu.events) {
             (Route::EventChannel, Some(own)) => {
@@ -220,6 +240,28 @@ impl Machine {
                 self.complete(source, out);
             }
         }
+    }
+
+    /// The guest raises its task priority or lowers it: the processor does it, or the guest is left for it.
+    fn set_task_priority<H: Host>(
+        &mut self,
+        cpu: CpuId,
+        current: VcpuIndex,
+        to: TaskPriority,
+        out: &mut Out<'_, H>,
+    ) -> Next {
+        let vcpu = &mut self.vcpus[current.index()];
+        vcpu.task_priority = to;
+        let class = match (to, vcpu.deferred) {
+            (TaskPriority::Raised, Some(deferred)) => deferred.class,
+            (TaskPriority::Low, _) | (_, None) => 0,
+        };
+        let Some(cause) = vcpu.apic.and_then(|slot| self.apics.set_task_priority(slot, class)) else {
+            return Next::Run;
+        };
+        self.exit(cpu, cause, out);
+        self.push(cpu, Work::Emulate, self.costs.get(Cost::TprExit), Gate::Open, None, out);
+        Next::Look
     }
 
     fn end_event<H: Host>(&mut self, cpu: CpuId, own: EventVcpu, source: SourceIndex, out: &mut Out<'_, H>) {

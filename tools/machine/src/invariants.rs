@@ -113,9 +113,8 @@ impl Machine {
             let expected = u32::from(vcpu.residency != Residency::Blocked);
             hold(places[index] == expected, "in no place or in two: vCPU", index)?;
             if vcpu.residency == Residency::Blocked {
-                let is_woken = vcpu.is_logged
-                    || vcpu.apic.is_some_and(|slot| self.apics.is_notified(slot))
-                    || self.is_being_told(index);
+                let is_announced = |slot| self.apics.is_notified(slot) || self.apics.is_logged(slot);
+                let is_woken = vcpu.apic.is_some_and(is_announced) || self.is_being_told(index);
                 let waits = vcpu.has_interrupts(&self.events) && !is_woken;
                 hold(!waits, "blocked although an interrupt waits: vCPU", index)?;
             }
@@ -142,6 +141,9 @@ impl Machine {
                 "its vector is not its own: interrupt",
                 at,
             )?;
+            let remapped = irq.message.map(|message| self.apics.remap(message));
+            let goes = remapped.is_none_or(|remapped| remapped == Some((irq.cpu, irq.vector)));
+            hold(stranded || goes, "the IOMMU sends it elsewhere: interrupt", at)?;
             let owing = self.sharers(index).filter(|source| self.sources[source.0 as usize].owes_eoi).count();
             hold(irq.in_flight as usize == owing, "its EOIs are miscounted: interrupt", at)?;
             hold(irq.ack != AckType::None || owing == 0, "an EOI is owed that nobody needs: interrupt", at)?;

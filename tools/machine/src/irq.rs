@@ -1,11 +1,15 @@
 //! A physical interrupt (Xen: `irq_desc`): its vector, where it goes, and how far its service has come.
 
+use hypervisor_abi::apic::TriggerMode;
+use hypervisor_lib::delivery::avic::IrteIndex;
 use vector_allocator::AckType;
 use vector_allocator::CpuId;
 use vector_allocator::Vector;
 
 use crate::RetentionEnd;
 use crate::SourceIndex;
+use crate::apic::Apics;
+use crate::apic::Meaning;
 use crate::storm::StormGuard;
 use crate::trigger::Signal;
 use crate::trigger::Trigger;
@@ -16,6 +20,8 @@ pub(crate) struct Irq {
     pub(crate) vector: Vector,
     /// Where its messages go.
     pub(crate) cpu: CpuId,
+    /// The entry of the IOMMU that its messages go by, if there is one.
+    pub(crate) message: Option<IrteIndex>,
     pub(crate) ack: AckType,
     pub(crate) trigger: Trigger,
     pub(crate) masks: Masks,
@@ -107,6 +113,14 @@ impl Irq {
     /// Whether its source can be kept from sending: all can but an MSI without a mask bit, whose EOI is delayed for that.
     pub(crate) fn is_maskable(&self) -> bool {
         !(self.is_edge() && self.ack == AckType::Eoi)
+    }
+
+    /// Has the IOMMU's entry, if there is one, say where it goes.
+    pub(crate) fn write_entry(&self, apics: &Apics) {
+        let trigger = if self.is_edge() { TriggerMode::Edge } else { TriggerMode::Level };
+        if let Some(message) = self.message {
+            apics.program(message, Meaning::Host { vector: self.vector, cpu: self.cpu, trigger });
+        }
     }
 
     /// Whether its sources are edges, so that each raise is an interrupt of its own.

@@ -97,7 +97,9 @@ mod trigger;
 mod vcpu;
 pub mod vmx;
 
+pub use apic::TooManyMessages;
 pub use arrival::GuestMask;
+pub use config::DeferredWork;
 pub use config::DomainConfig;
 pub use config::DomainKind;
 pub use config::EventAbi;
@@ -110,6 +112,7 @@ pub use config::VcpuLoad;
 pub use config::VcpuRef;
 pub use config::Vendor;
 pub use consistency::ConfigError;
+pub use consistency::DeferredFault;
 pub use consistency::MAX_CPUS;
 pub use consistency::PathFault;
 pub use costs::Cost;

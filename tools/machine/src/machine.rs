@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use hypervisor_lib::delivery::avic::IrteIndex;
 use vector_allocator::CpuId;
 use vector_allocator::Vector;
 
@@ -47,6 +48,8 @@ pub struct Machine {
     pub(crate) apics: Apics,
     /// Who sends each inter-processor interrupt, by source.
     pub(crate) senders: Vec<(SourceIndex, VcpuIndex)>,
+    /// The IOMMU's entry of each posted source, by source.
+    pub(crate) posted: Vec<(SourceIndex, IrteIndex)>,
     /// The interrupt behind each vector of each CPU, 256 to a CPU (Xen: `vector_irq`).
     pub(crate) slots: Vec<Link>,
     pub(crate) special: Special,

@@ -20,7 +20,6 @@ use crate::Span;
 use crate::Time;
 use crate::lapic::Lapic;
 use crate::lapic::XEN_TPR;
-use crate::source::Link;
 use crate::source::SourceQueue;
 use crate::vcpu::VcpuIndex;
 
@@ -38,8 +37,6 @@ pub(crate) struct Cpu {
     pub(crate) pending_eoi: Vec<u32>,
     /// Remapped interrupts whose softirq has not run (Xen: `dpci_list`).
     pub(crate) assists: SourceQueue,
-    /// vCPUs that AMD's IOMMU has logged.
-    pub(crate) logged: Link,
     /// For how long it has worked for the hypervisor.
     pub(crate) host_time: Span,
     /// The scheduler shall look again.
@@ -153,7 +150,6 @@ impl Cpu {
             generation: 0,
             pending_eoi: Vec::new(),
             assists: SourceQueue::EMPTY,
-            logged: Link::NONE,
             host_time: Span(0),
             must_reschedule: false,
             running_since: Time(0),

@@ -201,6 +201,7 @@ impl Machine {
     fn retarget<H: Host>(&mut self, irq: u32, cpu: CpuId, out: &mut Out<'_, H>) {
         let entry = &mut self.irqs[irq as usize];
         entry.cpu = cpu;
+        entry.write_entry(&self.apics);
         out.observe(Fact::Moved { source: entry.first, cpu, vector: entry.vector });
     }
 
@@ -209,6 +210,7 @@ impl Machine {
         let entry = &mut self.irqs[irq as usize];
         let old = OldSlot { cpu: entry.cpu, vector: entry.vector };
         (entry.cpu, entry.vector, entry.old) = (cpu, vector, Some(old));
+        entry.write_entry(&self.apics);
         out.observe(Fact::Moved { source: entry.first, cpu, vector });
         for holder in self.arbiter.holders(cpu).iter() {
             self.set_slot(holder, vector, Link::to(irq));
@@ -263,6 +265,7 @@ impl Machine {
     ) {
         let entry = &mut self.irqs[irq as usize];
         (entry.cpu, entry.vector) = (cpu, vector);
+        entry.write_entry(&self.apics);
         out.observe(Fact::Moved { source: entry.first, cpu, vector });
         for holder in holders.iter() {
             self.set_slot(holder, vector, Link::to(irq));

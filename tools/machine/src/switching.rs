@@ -21,7 +21,6 @@ use crate::sched::Judgement;
 use crate::sched::Placement;
 use crate::sched::Rank;
 use crate::sched::Running;
-use crate::source::Link;
 use crate::timer::Alarm;
 use crate::timer::Ipi;
 use crate::vcpu::Residency;
@@ -236,7 +235,7 @@ impl Machine {
         wakes || self.apics.block(slot, cpu) == Blocking::AwakeAfterAll
     }
 
-    /// The wake-up vector's handler: every vCPU on the CPU's list that was posted something wakes, and those that the IOMMU
+    /// The wake-up vector's handler: every vCPU on the CPU's list that was posted something wakes, and those that AMD's IOMMU
     /// has logged.
     pub(crate) fn wake_listed<H: Host>(&mut self, cpu: CpuId, out: &mut Out<'_, H>) {
         self.apics.wake_up(cpu);
@@ -244,13 +243,6 @@ impl Machine {
             if let Request::Wake(slot) = request {
                 self.wake(self.apics.vcpu(slot), Some(cpu), out);
             }
-        }
-        let mut next = core::mem::replace(&mut self.cpus[cpu.index()].logged, Link::NONE).get();
-        while let Some(vcpu) = next {
-            let entry = &mut self.vcpus[vcpu as usize];
-            next = core::mem::replace(&mut entry.next_logged, Link::NONE).get();
-            entry.is_logged = false;
-            self.wake(VcpuIndex(vcpu), Some(cpu), out);
         }
     }
 

@@ -6,6 +6,7 @@ use vector_allocator::CpuId;
 use vector_allocator::CpuSet;
 use vector_allocator::Vector;
 
+use crate::DeferredWork;
 use crate::DomainKind;
 use crate::SourceIndex;
 use crate::Span;
@@ -15,7 +16,6 @@ use crate::apic::ApicSlot;
 use crate::apic::Ledger;
 use crate::events::EventVcpu;
 use crate::events::Events;
-use crate::source::Link;
 use crate::source::SourceQueue;
 
 /// A vCPU's index in the machine's table.
@@ -50,6 +50,11 @@ pub(crate) struct Vcpu {
     pub(crate) load: VcpuLoad,
     /// What is left of the load's present run.
     pub(crate) load_left: Span,
+    /// What its handlers leave for later.
+    pub(crate) deferred: Option<DeferredWork>,
+    /// What is left of that.
+    pub(crate) deferred_left: Span,
+    pub(crate) task_priority: TaskPriority,
     /// Its event channels, if it has any.
     pub(crate) events: Option<EventVcpu>,
     /// It is in its upcall: interrupts are off until it has taken all its events.
@@ -62,9 +67,15 @@ pub(crate) struct Vcpu {
     pub(crate) commands: SourceQueue,
     /// Which source each guest vector is, ascending.
     pub(crate) vectors: Vec<(Vector, SourceIndex)>,
-    /// The next that the IOMMU has logged for a CPU.
-    pub(crate) next_logged: Link,
-    pub(crate) is_logged: bool,
+}
+
+/// What the guest has set its task priority to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TaskPriority {
+    /// 0: nothing is held back.
+    Low,
+    /// For what its handlers have left for later.
+    Raised,
 }
 
 /// Whose a vCPU is when one waits for another.
@@ -101,7 +112,16 @@ pub(crate) enum Activity {
 impl Vcpu {
     /// Whether it has anything to do, its local APIC apart.
     pub(crate) fn has_work(&self, events: &Events) -> bool {
-        self.activity != Activity::Load || self.has_events(events) || !self.commands.is_empty() || self.has_load()
+        self.activity != Activity::Load
+            || self.has_events(events)
+            || !self.commands.is_empty()
+            || self.has_load()
+            || self.is_raised()
+    }
+
+    /// Whether it does, or is about to do, what its handlers have left for later.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.task_priority == TaskPriority::Raised
     }
 
     /// Whether its load has anything to do.

@@ -86,6 +86,7 @@ fn domains() -> Vec<DomainConfig> {
             engine: Engine::Software,
             event_abi: EventAbi::Fifo,
             software_eoi: EoiMode::Early,
+            deferred: None,
             vcpus: (0..VCPUS_EACH)
                 .map(|vcpu| VcpuConfig {
                     affinity: CpuSet::first_n(CPUS),

@@ -255,6 +255,7 @@ fn domain(host: &HostSnapshot, activity: &Activity, id: DomainId, online: &CpuSe
         event_abi: EventAbi::default(),
         late_eoi: false,
         copies: 1,
+        deferred: None,
         vcpus: vcpus(host, activity, id, online),
     }
 }

@@ -5,6 +5,7 @@ mod from_host;
 mod hex;
 pub mod import;
 pub mod ipi;
+pub mod moving;
 mod prediction;
 mod random;
 mod regular_file;

@@ -224,9 +224,22 @@ pub struct Domain {
     /// How many like it, numbered from [`id`](Self::id) on.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub copies: u32,
+    /// What its handlers of vectors leave for later, at a raised task priority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferred: Option<DeferredWork>,
     /// Its vCPUs.
     #[serde(rename = "vcpu")]
     pub vcpus: Vec<Vcpu>,
+}
+
+/// What a guest's handlers leave for later, done with interrupts on and the task priority raised (Windows: its dispatch level).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeferredWork {
+    /// The class that the task priority is raised to, 1 to 15: interrupts of it and below are held back.
+    pub class: u8,
+    /// How long a handler's takes, µs.
+    pub lasts_us: f64,
 }
 
 /// How a domain is virtualized.

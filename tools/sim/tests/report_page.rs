@@ -2,12 +2,19 @@
 
 mod sample;
 
+use carillon_sim::ipi::Bench;
+use carillon_sim::ipi::Contender;
+use carillon_sim::ipi::Fit;
+use carillon_sim::ipi::Mode;
+use carillon_sim::ipi::Sending;
 use carillon_sim::report;
 use carillon_sim::report::Finding;
+use carillon_sim::report::IpiReport;
 use carillon_sim::report::Parameter;
 use carillon_sim::report::Remaining;
 use carillon_sim::report::Report;
 use carillon_sim::report::ReportError;
+use hypervisor_lib::delivery::GuestMode;
 
 /// The page without the chart library, whose licence texts and dead code name many addresses.
 fn own_part(page: &str) -> String {
@@ -30,6 +37,32 @@ fn the_page_refers_to_nothing_outside_itself() {
     }
     assert!(own.contains("default-src 'none'"), "the page must forbid the network to itself and to the chart library");
     assert!(!html.contains("MathJax.loader"), "the typesetter of formulae doubles the page for nothing");
+}
+
+#[test]
+fn the_page_of_ipis_refers_to_nothing_outside_itself_and_draws_every_run() {
+    let fit = Fit::published().expect("it can be fitted");
+    let runs = |contender: Contender| {
+        let (apic, sending) = (GuestMode::X2Apic, Sending::Shorthand);
+        let bench = Bench { fit: &fit, contender, apic, vcpus: 2, turns: 10, sending, seed: 1 };
+        (contender.name().to_owned(), Mode::ALL.map(|mode| bench.run(mode).expect("a run")).to_vec())
+    };
+    let engines: Vec<_> = Contender::ALL.into_iter().map(runs).collect();
+    let report = IpiReport { about: vec!["<b>".to_owned()], engines, version: "1".into() };
+    let own = own_part(&report::ipi_html(&report).expect("a page"));
+    for reference in ["http:", "https:", "src=", "href=", "@import", "url(", "<link", "<iframe", "fetch("] {
+        assert!(!own.contains(reference), "{reference} is in the page");
+    }
+    assert!(own.contains("default-src 'none'") && own.contains("&lt;b&gt;") && !own.contains("<p><b>"));
+    let modes = Mode::ALL.len() - 1;
+    assert!((0..modes).all(|index| own.contains(&format!("id=\"ipi-{index}\""))));
+    assert_eq!(
+        own.matches("100 % take at most").count(),
+        modes * Contender::ALL.len(),
+        "a line an engine, a chart a mode"
+    );
+    let without = IpiReport { engines: vec![], ..report };
+    assert!(matches!(report::ipi_html(&without), Err(ReportError::NoRuns { .. })));
 }
 
 #[test]

@@ -14,13 +14,16 @@ use alloc::string::String;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+use crate::AssignedSource;
 use crate::Assignment;
 use crate::Change;
 use crate::CpuId;
+use crate::CpuSet;
 use crate::DestinationModel;
 use crate::Goal;
 use crate::Harms;
 use crate::Retarget;
+use crate::SourceId;
 use crate::Vector;
 use crate::VectorSet;
 use crate::aim::board::Board;
@@ -99,6 +102,8 @@ pub struct Apply {
     limits: Limits,
     sight: Option<Sight>,
     origin: Option<Assignment>,
+    /// How much of what is to be mended no plan mends.
+    beyond: usize,
     seen: Option<Assignment>,
     pending: Option<Pending>,
     phase: Phase,
@@ -132,6 +137,7 @@ impl Apply {
             limits,
             sight: None,
             origin: None,
+            beyond: 0,
             seen: None,
             pending: None,
             phase: Phase::Ahead,
@@ -157,6 +163,12 @@ impl Apply {
     #[must_use]
     pub const fn sight(&self) -> Option<&Sight> {
         self.sight.as_ref()
+    }
+
+    /// How many harms of those to mend are left to stand, since no plan mends them; known from the first step on.
+    #[must_use]
+    pub const fn beyond(&self) -> usize {
+        self.beyond
     }
 
     /// Takes back what was done, from the next step on.
@@ -216,32 +228,29 @@ impl Apply {
     fn look(&mut self, now: &Assignment) {
         let sight = self.sight.unwrap_or_else(|| Sight::unknown(&now.layout));
         self.sight = Some(self.seen.as_ref().map_or(sight, |before| sight.after(before, now)));
-        self.origin.get_or_insert_with(|| now.clone());
+        if self.origin.is_none() {
+            let planned = plan(now, &self.goal).apply(now);
+            self.beyond = self.wanted(self.goal.mend, 0, None).cost(&planned, &self.movers);
+            self.origin = Some(now.clone());
+        }
         self.seen = Some(now.clone());
     }
 
     /// Judges what was done last: it is given back while it does not show.
     fn judge(&mut self, mut pending: Pending, now: &Assignment) -> Option<Pending> {
         let mover = of_lever(&self.movers, pending.task.deed.lever())?;
-        let first = mover.sources.iter().find_map(|id| now.sources.iter().find(|source| source.id == *id));
-        let shows = first.is_none_or(|first| match &pending.task.deed {
-            Deed::Keep { cpus, .. } => first.reachable == *cpus && first.target.intersects(cpus),
-            Deed::Send { to, .. } => first.target.contains(*to),
-            Deed::Reattach { .. } => pending
-                .before
-                .sources
-                .iter()
-                .find(|then| then.id == first.id)
-                .is_none_or(|then| then.vector != first.vector),
-        });
+        let find = |id: &SourceId| now.sources.iter().find(|source| source.id == *id);
+        let late = mover.sources.iter().filter_map(find).find(|source| !arrived(source, &pending));
+        let first = mover.sources.iter().find_map(find);
+        let shows = late.is_none();
         if !shows && pending.looks < self.limits.patience {
             pending.looks += 1;
             return Some(pending);
         }
         let got = first.map(|first| first.vector);
-        let (source, expected) = (first.map(|first| first.id), pending.task.expected);
+        let (source, expected) = (late.map(|late| late.id), pending.task.expected);
         self.done.push(Done { task: pending.task, got });
-        if let (false, Some(irq)) = (shows, source) {
+        if let Some(irq) = source {
             self.fail(Refusal::Silent { irq });
         } else if got.is_some_and(|got| !expected.is_empty() && !expected.contains(got)) {
             self.misses += 1;
@@ -290,7 +299,7 @@ impl Apply {
     /// What to do next towards the goal; none if it is reached.
     fn ahead(&self, now: &Assignment) -> Result<Option<Task>, Refusal> {
         let home = if self.goal.retarget == Retarget::Forbidden { self.origin.as_ref() } else { None };
-        let wanted = self.wanted(self.goal.mend, 0, home);
+        let wanted = self.wanted(self.goal.mend, self.beyond, home);
         let left = wanted.cost(now, &self.movers);
         if left == 0 {
             return Ok(None);
@@ -314,8 +323,7 @@ impl Apply {
         });
         let mut missing = None;
         for (source, cpus, why) in pins {
-            let can_keep = |mover: &&Mover| mover.moves(source) && !matches!(mover.lever, Lever::Device { .. });
-            match self.movers.iter().find(can_keep) {
+            match self.movers.iter().find(|mover| mover.can_keep(source, &cpus)) {
                 Some(mover) => {
                     let deed = Deed::Keep { lever: mover.lever, cpus };
                     return Ok(Some(Task { deed, why, expected: VectorSet::EMPTY }));
@@ -351,7 +359,10 @@ impl Apply {
         };
         let is_drawing = |mover: &&Mover| match mover.lever {
             Lever::Device { .. } => true,
-            _ => now.model == DestinationModel::Physical && self.elsewhere(now, mover).is_some(),
+            _ => {
+                let draws = now.model == DestinationModel::Physical && !mover.sources.is_empty();
+                draws && self.elsewhere(now, mover).is_some()
+            }
         };
         let mover = movers.iter().filter(is_drawing).min_by_key(order)?;
         let (deed, cpu) = match mover.lever {
@@ -391,6 +402,14 @@ impl Apply {
     /// What to do next towards the beginning; none if it is reached.
     fn back(&self, now: &Assignment) -> Option<Task> {
         let origin = self.origin.as_ref()?;
+        // What is at home, or never left it, may go no farther than it could; that is sure to do no harm.
+        let strays = |mover: &&Mover| {
+            let (Some(before), Some(since)) = (reach(origin, mover), reach(now, mover)) else { return false };
+            !is_away(now, origin, mover) && !since.is_subset(before)
+        };
+        if let Some(task) = self.movers.iter().find(strays).and_then(|mover| as_before(origin, mover)) {
+            return Some(task);
+        }
         let harms = self.wanted(Harms::All, 0, None).cost(origin, &self.movers);
         let wanted = self.wanted(Harms::All, harms, Some(origin));
         if wanted.cost(now, &self.movers) > 0 {
@@ -405,19 +424,35 @@ impl Apply {
             }
         }
         // At last what was kept to fewer CPUs is let go.
-        self.movers.iter().find_map(|mover| {
-            let of = |host: &Assignment| {
-                let first = mover.sources.iter().find_map(|id| host.sources.iter().find(|source| source.id == *id));
-                first.map(|first| first.reachable.clone())
-            };
-            let (before, since) = (of(origin)?, of(now)?);
-            let cpus = (before != since).then_some(before)?;
-            let deed = Deed::Keep { lever: mover.lever, cpus };
-            Some(Task { deed, why: "as it was in the beginning".to_string(), expected: VectorSet::EMPTY })
-        })
+        let is_kept = |mover: &&Mover| reach(origin, mover) != reach(now, mover);
+        self.movers.iter().find(is_kept).and_then(|mover| as_before(origin, mover))
     }
 
     const fn wanted<'a>(&self, harms: Harms, tolerated: usize, home: Option<&'a Assignment>) -> Wanted<'a> {
         Wanted { harms, tolerated, home }
     }
+}
+
+/// Whether a source shows what was done to it.
+fn arrived(source: &AssignedSource, pending: &Pending) -> bool {
+    match &pending.task.deed {
+        Deed::Keep { cpus, .. } => source.reachable == *cpus && source.target.intersects(cpus),
+        Deed::Send { to, .. } => source.target.contains(*to) && source.reachable == CpuSet::single(*to),
+        Deed::Reattach { .. } => {
+            let before = pending.before.sources.iter().find(|then| then.id == source.id);
+            before.is_none_or(|then| then.vector != source.vector)
+        }
+    }
+}
+
+/// The CPUs a mover may come to: those of the first that hangs on it.
+fn reach<'a>(host: &'a Assignment, mover: &Mover) -> Option<&'a CpuSet> {
+    let find = |id| host.sources.iter().find(|source| source.id == id);
+    mover.followers().find_map(find).map(|first| &first.reachable)
+}
+
+/// Lets a mover go where it could in the beginning.
+fn as_before(origin: &Assignment, mover: &Mover) -> Option<Task> {
+    let deed = Deed::Keep { lever: mover.lever, cpus: reach(origin, mover)?.clone() };
+    Some(Task { deed, why: "as it was in the beginning".to_string(), expected: VectorSet::EMPTY })
 }

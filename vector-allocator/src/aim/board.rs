@@ -11,6 +11,7 @@ use crate::CpuSet;
 use crate::DestinationModel;
 use crate::SourceId;
 use crate::Vector;
+use crate::VectorSet;
 use crate::aim::deed::Deed;
 use crate::aim::deed::Lever;
 use crate::aim::deed::Mover;
@@ -34,8 +35,8 @@ impl Board {
         Self { host: host.clone(), cursor: Cursor::standing_on(&pool, drawn) }
     }
 
-    /// Does it. Says which vector the first source that drew got.
-    pub(super) fn carry_out(&mut self, mover: &Mover, deed: &Deed) -> Result<Option<Vector>, Full> {
+    /// Does it. Says which vectors were drawn.
+    pub(super) fn carry_out(&mut self, mover: &Mover, deed: &Deed) -> Result<VectorSet, Full> {
         match deed {
             Deed::Keep { cpus, .. } => self.keep(mover, cpus),
             Deed::Send { to, .. } => self.send(mover, *to),
@@ -43,51 +44,56 @@ impl Board {
         }
     }
 
-    fn keep(&mut self, mover: &Mover, cpus: &CpuSet) -> Result<Option<Vector>, Full> {
-        let mut is_outside = false;
-        for id in &mover.sources {
-            if let Some(index) = self.index(*id) {
-                let source = &mut self.host.sources[index];
-                source.reachable = cpus.clone();
-                is_outside |= !source.target.intersects(cpus);
-            }
-        }
+    fn keep(&mut self, mover: &Mover, cpus: &CpuSet) -> Result<VectorSet, Full> {
+        self.confine(mover, cpus);
+        let mut targets = mover.sources.iter().filter_map(|id| Some(&self.host.sources[self.index(*id)?].target));
+        let is_outside = targets.any(|target| !target.intersects(cpus));
         match cpus.first().filter(|_| is_outside) {
-            Some(cpu) => self.send(mover, cpu),
-            None => Ok(None),
+            Some(cpu) => self.go(mover, cpu),
+            None => Ok(VectorSet::EMPTY),
         }
     }
 
-    fn send(&mut self, mover: &Mover, cpu: CpuId) -> Result<Option<Vector>, Full> {
-        let mut first = None;
+    /// What is sent stays where it is sent: that is how it is sent.
+    fn send(&mut self, mover: &Mover, cpu: CpuId) -> Result<VectorSet, Full> {
+        self.confine(mover, &CpuSet::single(cpu));
+        self.go(mover, cpu)
+    }
+
+    /// All that hangs on it is kept to these CPUs. What does not fire is still delivered where it is.
+    fn confine(&mut self, mover: &Mover, cpus: &CpuSet) {
+        for id in mover.followers() {
+            if let Some(index) = self.index(id) {
+                let source = &mut self.host.sources[index];
+                source.reachable = if mover.moves(id) { cpus.clone() } else { cpus.union(&source.target) };
+            }
+        }
+    }
+
+    /// What fires arrives, and draws unless it takes its vector along.
+    fn go(&mut self, mover: &Mover, cpu: CpuId) -> Result<VectorSet, Full> {
+        let mut drawn = VectorSet::EMPTY;
         for id in &mover.sources {
             let Some(index) = self.index(*id) else { continue };
-            let source = &self.host.sources[index];
-            if !source.holders.contains(cpu) {
-                let drawn = self.draw(index, cpu)?;
-                first = first.or(Some(drawn));
+            if !self.host.sources[index].holders.contains(cpu) {
+                drawn.insert(self.draw(index, cpu)?);
             }
-            let source = &mut self.host.sources[index];
-            source.target = CpuSet::single(cpu);
-            if !source.reachable.contains(cpu) {
-                source.reachable = CpuSet::single(cpu);
-            }
+            self.host.sources[index].target = CpuSet::single(cpu);
         }
-        Ok(first)
+        Ok(drawn)
     }
 
-    fn reattach(&mut self, mover: &Mover) -> Result<Option<Vector>, Full> {
+    fn reattach(&mut self, mover: &Mover) -> Result<VectorSet, Full> {
         let indices: Vec<usize> = mover.sources.iter().filter_map(|id| self.index(*id)).collect();
         for index in &indices {
             self.host.sources[*index].holders = CpuSet::new();
         }
-        let mut first = None;
+        let mut drawn = VectorSet::EMPTY;
         for index in indices {
             let cpu = self.host.sources[index].target.first().unwrap_or(CpuId::BOOT);
-            let drawn = self.draw(index, cpu)?;
-            first = first.or(Some(drawn));
+            drawn.insert(self.draw(index, cpu)?);
         }
-        Ok(first)
+        Ok(drawn)
     }
 
     /// Gives the source the next vector for `cpu`; its old one is free from now on.

@@ -35,8 +35,10 @@ pub enum Lever {
 pub struct Mover {
     /// What is taken hold of.
     pub lever: Lever,
-    /// The sources that move with it, in the order in which they draw.
+    /// The sources that move with it and draw when they do.
     pub sources: Vec<SourceId>,
+    /// The sources that follow it and do not fire: Xen moves them with their next interrupt, so they stay where they are.
+    pub silent: Vec<SourceId>,
     /// The CPUs it may be moved to.
     pub cpus: CpuSet,
 }
@@ -72,7 +74,7 @@ pub struct Task {
     pub deed: Deed,
     /// Why.
     pub why: String,
-    /// The vector the first source that moves with it will get: any of these. Empty for a deed that draws none.
+    /// The vectors its sources will get, whichever of them fires first. Empty for a deed that draws none.
     pub expected: VectorSet,
 }
 
@@ -81,6 +83,18 @@ impl Mover {
     #[must_use]
     pub fn moves(&self, source: SourceId) -> bool {
         self.sources.contains(&source)
+    }
+
+    /// Whether a source can be kept to CPUs by it.
+    #[must_use]
+    pub fn can_keep(&self, source: SourceId, cpus: &CpuSet) -> bool {
+        let follows = self.moves(source) || self.silent.contains(&source);
+        follows && !matches!(self.lever, Lever::Device { .. }) && cpus.is_subset(&self.cpus)
+    }
+
+    /// All that hangs on it; those that fire first.
+    pub(super) fn followers(&self) -> impl Iterator<Item = SourceId> + '_ {
+        self.sources.iter().chain(&self.silent).copied()
     }
 }
 

@@ -5,7 +5,7 @@
 //! is seen every further one can be told in advance. [`Sight`] is what is known of the cursor; [`Apply`] makes the moves that
 //! lead to a wanted order, reads the vectors back after each, corrects itself, and takes everything back if it fails. With
 //! logical destinations vectors survive moves; there it separates pCPUs, and may, if that is allowed, attach a device
-//! again, which draws anew.
+//! again, which draws anew. [`Watch`] says when it is time to do so again.
 //!
 //! What it is not: whoever reads the host and carries deeds out; that is a [`Host`].
 
@@ -16,6 +16,7 @@ mod host;
 mod refusal;
 mod sight;
 mod walk;
+mod watch;
 
 pub use apply::Apply;
 pub use apply::Consent;
@@ -31,3 +32,8 @@ pub use host::Model;
 pub use refusal::Outcome;
 pub use refusal::Refusal;
 pub use sight::Sight;
+pub use watch::Pace;
+pub use watch::Seen;
+pub use watch::Tried;
+pub use watch::Verdict;
+pub use watch::Watch;

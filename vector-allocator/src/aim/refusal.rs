@@ -58,18 +58,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What a hypervisor would have to offer so that this could be done.
+    /// What a hypervisor would have to offer so that this could be done; none if that is not what it lacks.
     #[must_use]
-    pub const fn remedy(&self) -> &'static str {
-        match self {
+    pub const fn remedy(&self) -> Option<&'static str> {
+        Some(match self {
             Self::NoLever { .. } => "a hypercall that gives an interrupt of the hypervisor's another vector",
             Self::NotAllowed { .. } => "a hypercall that gives an interrupt another vector where it is",
             Self::OutOfReach { .. } | Self::Exhausted { .. } | Self::Contended { .. } => {
                 "an owner as an argument of assign_irq_vector, so that a guest's interrupt is never given a vector above dom0's"
             }
             Self::Silent { .. } => "a move that does not wait for the next interrupt",
-            Self::Failed(_) | Self::GivenUp => "nothing",
-        }
+            Self::Failed(_) | Self::GivenUp => return None,
+        })
     }
 }
 

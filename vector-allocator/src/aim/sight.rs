@@ -50,7 +50,8 @@ impl Sight {
     /// What is known after two readings of the host: whatever changed its vector or its place drew in between.
     ///
     /// From a known place the cursor only goes on, so of several draws the farthest on its way was the last. From an
-    /// unknown one it stands on one of them. A draw that was undone in between leaves no trace; the next prediction then
+    /// unknown one it stands on one of them: on the one after which there is none for more than half the way round, if there is
+    /// such a one, since draws that come together lie close together. A draw that was undone in between leaves no trace; the next prediction then
     /// misses, and the miss says where the cursor is.
     #[must_use]
     pub fn after(&self, before: &Assignment, after: &Assignment) -> Self {
@@ -69,9 +70,20 @@ impl Sight {
         }
         let candidates = match self.known().map(|vector| Cursor::standing_on(&self.pool, vector)) {
             Some(cursor) => drawn.iter().max_by_key(|vector| cursor.steps_to(*vector)).into_iter().collect(),
-            None => drawn,
+            None => self.last_of(&drawn),
         };
         Self { candidates, ..*self }
+    }
+
+    /// Of vectors drawn within a short while the last, if it can be told; else all of them.
+    fn last_of(&self, drawn: &VectorSet) -> VectorSet {
+        let gap = |vector: &Vector| {
+            let cursor = Cursor::standing_on(&self.pool, *vector);
+            drawn.iter().filter(|other| other != vector).filter_map(|other| cursor.steps_to(other)).min()
+        };
+        let is_last = |vector: &Vector| gap(vector).is_none_or(|steps| steps > self.pool.len() / 2);
+        let last: VectorSet = drawn.iter().filter(is_last).collect();
+        if last.is_empty() { *drawn } else { last }
     }
 
     /// The vectors that a draw for `cpu` may give: one if the cursor is known, none if every vector is taken there.

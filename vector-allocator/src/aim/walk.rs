@@ -6,6 +6,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use crate::Assignment;
 use crate::CpuId;
@@ -72,6 +73,7 @@ pub(super) fn is_away(host: &Assignment, home: &Assignment, mover: &Mover) -> bo
 /// `longest` deeds.
 pub(super) fn find(board: &Board, movers: &[Mover], wanted: &Wanted<'_>, longest: usize) -> Option<Walk> {
     let mut best: Option<Walk> = None;
+    let mut longest = longest;
     let now = wanted.cost(&board.host, movers);
     for mover in wanted.concerned(&board.host, movers) {
         let walks = match (mover.lever, board.host.model) {
@@ -85,6 +87,10 @@ pub(super) fn find(board: &Board, movers: &[Mover], wanted: &Wanted<'_>, longest
                 .as_ref()
                 .map_or(walk.cost < now, |best| (walk.cost, walk.deeds.len()) < (best.cost, best.deeds.len()));
             if is_better {
+                // Nothing is better than a walk after which nothing is wanted, but a shorter one.
+                if walk.cost == 0 {
+                    longest = walk.deeds.len().saturating_sub(1);
+                }
                 best = Some(walk);
             }
         }
@@ -117,20 +123,29 @@ fn aside(board: &Board, mover: &Mover, movers: &[Mover], wanted: &Wanted<'_>) ->
     ways.collect()
 }
 
-/// The best walk to each home, with each mover going to and fro meanwhile.
+/// The best walk home, or to each CPU where anywhere will do, with each mover going to and fro meanwhile.
 fn homeward(board: &Board, mover: &Mover, movers: &[Mover], wanted: &Wanted<'_>, longest: usize) -> Vec<Walk> {
     let now = wanted.cost(&board.host, movers);
+    let bound = Cell::new(longest);
     let mut walks = Vec::new();
-    for home in mover.cpus.iter().take(HOMES) {
-        let walkers = movers.iter().filter(|walker| !matches!(walker.lever, Lever::Device { .. })).take(TRIED);
+    let homes: Vec<CpuId> = match wanted.home {
+        Some(host) => place(host, mover).into_iter().collect(),
+        None => mover.cpus.iter().take(HOMES).collect(),
+    };
+    for home in homes {
+        let can_walk = |walker: &&Mover| !matches!(walker.lever, Lever::Device { .. }) && !walker.sources.is_empty();
+        let walkers = movers.iter().filter(can_walk).take(TRIED);
         walks.extend(walkers.filter_map(|walker| {
             let mut path = Path::from(board);
-            while path.deeds.len() < longest {
+            while path.deeds.len() < bound.get() {
                 if place(&path.board.host, mover) != Some(home) {
                     let mut arrived = path.clone();
                     arrived.go(mover, Deed::Send { lever: mover.lever, to: home })?;
                     let cost = wanted.cost(&arrived.board.host, movers);
                     if cost < now {
+                        if cost == 0 {
+                            bound.set(arrived.deeds.len().saturating_sub(1));
+                        }
                         return Some(Walk { deeds: arrived.deeds, cost });
                     }
                 }
@@ -169,7 +184,7 @@ impl Path {
     /// Does one more; none if that cannot be.
     fn go(&mut self, mover: &Mover, deed: Deed) -> Option<()> {
         let drawn = self.board.carry_out(mover, &deed).ok()?;
-        self.deeds.push((deed, drawn.into_iter().collect()));
+        self.deeds.push((deed, drawn));
         Some(())
     }
 }

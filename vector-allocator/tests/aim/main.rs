@@ -173,7 +173,7 @@ fn what_no_lever_moves_is_refused_and_nothing_is_done() {
     let mut apply = apply(IN_PLACE, &xen);
     let outcome = run(&mut apply, &mut xen);
     let Outcome::Refused(why @ Refusal::NoLever { irq: SourceId(26) }) = outcome else { panic!("{outcome}") };
-    assert!(why.remedy().contains("hypercall"));
+    assert!(why.remedy().is_some_and(|remedy| remedy.contains("hypercall")));
     assert_eq!(xen.deeds, 0);
 }
 
@@ -213,4 +213,49 @@ fn giving_up_takes_back_what_was_done() {
     for (then, now) in origin.sources.iter().zip(xen.host().sources) {
         assert_eq!((&then.target, &then.reachable), (&now.target, &now.reachable));
     }
+}
+
+#[test]
+fn what_does_not_fire_is_not_waited_for_and_what_no_plan_mends_is_left_to_stand() {
+    let mut xen = inverted();
+    // A second interrupt of the card's, which never fires: it follows the same vCPU.
+    xen.add(27, GUEST, MSI, &on(2));
+    xen.silent = vec![SourceId(27)];
+    xen.movers.retain(|mover| !mover.moves(SourceId(27)));
+    let card = xen.movers.iter_mut().find(|mover| mover.moves(SourceId(26))).expect("the card's lever");
+    card.silent = vec![SourceId(27)];
+    xen.fix(27);
+    assert!(xen.vector(27) > xen.vector(25));
+    // The disk stays where it is, so the silent interrupt will outrank it whatever becomes of the other.
+    xen.movers.retain(|mover| mover.moves(SourceId(26)));
+    let goal = Goal { movers: vector_allocator::Movers::GuestsOnly, ..IN_PLACE };
+    let mut apply = apply(goal, &xen);
+    assert_eq!(run(&mut apply, &mut xen), Outcome::Mended, "{:#?}", apply.done());
+    assert_eq!(apply.beyond(), 1);
+    assert!(xen.vector(26) < xen.vector(25));
+    assert_eq!(inversions(&xen.host()).count(), 1);
+    for done in &apply.done()[1..] {
+        let expected: Vec<Vector> = done.task.expected.iter().collect();
+        assert_eq!(expected, Vec::from_iter(done.got), "what does not fire does not draw: {}", done.task);
+    }
+}
+
+#[test]
+fn a_lever_that_moves_two_waits_for_both_and_tells_both_vectors() {
+    let mut xen = inverted();
+    xen.add(27, GUEST, MSI, &on(2));
+    let both = vec![SourceId(26), SourceId(27)];
+    xen.movers.retain(|mover| mover.moves(SourceId(26)));
+    let card = xen.movers.iter_mut().find(|mover| mover.moves(SourceId(26))).expect("the card's lever");
+    card.sources.clone_from(&both);
+    let mut together = apply(IN_PLACE, &xen);
+    let mut late = xen.clone();
+    assert_eq!(run(&mut together, &mut xen), Outcome::Mended, "{:#?}", together.done());
+    let moved = |done: &&vector_allocator::aim::Done| matches!(done.task.deed.lever(), Lever::Vcpu { .. });
+    let known = together.done().iter().skip(1).filter(moved);
+    assert!(known.clone().count() > 0 && known.clone().all(|done| done.task.expected.len() == 2));
+    // If the second never arrives it is named, though the first did.
+    late.silent = vec![SourceId(27)];
+    let outcome = run(&mut apply(IN_PLACE, &late), &mut late);
+    assert!(matches!(outcome, Outcome::RolledBack { why: Refusal::Silent { irq: SourceId(27) }, .. }), "{outcome}");
 }

@@ -39,6 +39,8 @@ pub(crate) struct Xen {
     pub(crate) rival: u32,
     /// Sources that never fire, so that Xen never moves them.
     pub(crate) silent: Vec<SourceId>,
+    /// Sources that a plan may not move.
+    fixed: Vec<SourceId>,
     waiting: Option<(u32, Deed)>,
     pub(crate) deeds: usize,
 }
@@ -66,6 +68,7 @@ impl Xen {
             delay: 0,
             rival: 0,
             silent: Vec::new(),
+            fixed: Vec::new(),
             waiting: None,
             deeds: 0,
         }
@@ -90,7 +93,7 @@ impl Xen {
             Owner::Guest(domain) => Lever::Vcpu { domain, vcpu: irq },
             Owner::Dom0 | Owner::System => Lever::Interrupt(id),
         };
-        self.movers.push(Mover { lever, sources: vec![id], cpus: CpuSet::first_n(CPUS) });
+        self.movers.push(Mover { lever, sources: vec![id], silent: Vec::new(), cpus: CpuSet::first_n(CPUS) });
     }
 
     pub(crate) fn host(&self) -> Assignment {
@@ -106,7 +109,11 @@ impl Xen {
                 holders: placement.holders.to_set(),
                 target: CpuSet::single(placement.target),
                 reachable: source.reachable.clone(),
-                mobility: Mobility::Movable,
+                mobility: if self.fixed.contains(&source.id) {
+                    Mobility::Fixed("it does not fire".to_owned())
+                } else {
+                    Mobility::Movable
+                },
             }
         };
         Assignment {
@@ -124,16 +131,26 @@ impl Xen {
         host.sources.iter().find(|source| source.id == SourceId(irq)).expect("a source").vector.number()
     }
 
+    /// No plan may move it.
+    pub(crate) fn fix(&mut self, irq: u32) {
+        self.fixed.push(SourceId(irq));
+    }
+
     /// Attaches what hangs on the lever of `irq` as a device that can be attached again.
     pub(crate) fn make_device(&mut self, irq: u32) {
         let sources = vec![SourceId(irq)];
-        self.movers.push(Mover { lever: Lever::Device { source: SourceId(irq) }, sources, cpus: CpuSet::new() });
+        self.movers.push(Mover {
+            lever: Lever::Device { source: SourceId(irq) },
+            sources,
+            silent: Vec::new(),
+            cpus: CpuSet::new(),
+        });
     }
 
     fn take_effect(&mut self, deed: &Deed) {
         self.turn(self.rival);
         let mover = self.movers.iter().find(|mover| mover.lever == deed.lever()).expect("a lever").clone();
-        for id in &mover.sources {
+        for id in mover.sources.iter().chain(&mover.silent) {
             let index = self.sources.iter().position(|source| source.id == *id).expect("a source");
             let Source { lease, owner, kind, .. } = self.sources[index];
             let target = self.allocator.placement(lease).expect("a lease").target;
@@ -150,15 +167,17 @@ impl Xen {
                     continue;
                 }
             };
+            if let Deed::Send { to, .. } = deed {
+                self.sources[index].reachable = CpuSet::single(*to);
+            }
             if self.silent.contains(id) {
+                // It may be sent elsewhere, and is still where it is.
+                self.sources[index].reachable.insert(target);
                 continue;
             }
             if self.allocator.begin_move(lease, &CpuSet::single(to)).is_ok() {
                 // Nothing drains if the vector was kept.
                 let _: Result<_, _> = self.allocator.finish_move(lease, &CpuSet::new());
-            }
-            if !self.sources[index].reachable.contains(to) {
-                self.sources[index].reachable = CpuSet::single(to);
             }
         }
     }

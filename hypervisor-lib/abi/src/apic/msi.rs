@@ -44,6 +44,14 @@ impl MsiAddress {
     /// The value of `window` that makes a write a message.
     pub const WINDOW: u16 = 0xfee;
 
+    /// The address in remappable format that names an entry of an IOMMU's table, without a subhandle: the index takes the
+    /// places of the destination, its highest bit that of the destination's mode (VT-d, 5.1.2.2).
+    #[must_use]
+    pub const fn of_entry(index: u16) -> Self {
+        let (low, high) = ((index & 0x7fff) as u32, (index >> 15) as u32);
+        Self::from_bits((Self::WINDOW as u32) << 20 | low << 5 | 1 << 4 | high << 2)
+    }
+
     /// Whom the message is for.
     #[must_use]
     pub const fn full_destination(self, extended: ExtendedDestination) -> u32 {
@@ -101,5 +109,14 @@ mod tests {
         assert_eq!(address.full_destination(ExtendedDestination::Present), 0x7f34);
         assert_eq!(address.full_destination(ExtendedDestination::Absent), 0x34);
         assert!(!address.remappable());
+    }
+
+    #[test]
+    fn the_address_of_an_entry_holds_its_index_in_two_places() {
+        for (index, bits) in [(0, 0xfee0_0010), (3, 0xfee0_0070), (0x7fff, 0xfeef_fff0), (0x8001, 0xfee0_0034)] {
+            let address = MsiAddress::of_entry(index);
+            assert_eq!(u32::from(address), bits);
+            assert!(address.remappable() && !address.redirection_hint());
+        }
     }
 }

@@ -10,8 +10,11 @@ pub const MSR_DOORBELL: u32 = 0xc001_011b;
 #[bitfield(u64)]
 #[derive(PartialEq, Eq)]
 pub struct InterruptControl {
-    /// The guest's task priority.
+    /// V_TPR: the class of the guest's task priority, which is the value of CR8. Bits 7:4 are to be zero.
+    #[bits(4)]
     pub task_priority: u8,
+    #[bits(4)]
+    __: u8,
     /// A virtual interrupt is pending; ignored under AVIC, as are its priority, its vector and `ignore_task_priority`.
     pub interrupt_pending: bool,
     /// The guest's global interrupt flag.

@@ -72,11 +72,7 @@ pub const fn write_msr(controls: ApicvControls, msr: u32, value: u64) -> MsrWrit
             if icr.low() & !Icr::WRITABLE_LOW != 0 {
                 return MsrWrite::Fault;
             }
-            MsrWrite::Virtualized(match Command::of(controls, icr) {
-                Command::Ipi { vector, target } => AfterWrite::Ipi { vector, target },
-                Command::SelfIpi(vector) => AfterWrite::SelfIpi(vector),
-                Command::Exit => AfterWrite::Exit(ApicRegister::IcrLow.offset()),
-            })
+            MsrWrite::Virtualized(Command::of_msr(controls, icr).after_write())
         }
         _ => MsrWrite::Physical,
     }

@@ -1,5 +1,6 @@
 //! Accesses to the APIC-access page (SDM vol. 3C, 30.4).
 
+use hypervisor_abi::apic::ApicRegister;
 use hypervisor_abi::apic::DeliveryMode;
 use hypervisor_abi::apic::DestinationMode;
 use hypervisor_abi::apic::Icr;
@@ -153,6 +154,26 @@ impl Command {
             _ => Self::Exit,
         }
     }
+
+    /// What follows the write of it.
+    pub(in crate::delivery) const fn after_write(self) -> AfterWrite {
+        match self {
+            Self::SelfIpi(vector) => AfterWrite::SelfIpi(vector),
+            Self::Ipi { vector, target } => AfterWrite::Ipi { vector, target },
+            Self::Exit => AfterWrite::Exit(ApicRegister::IcrLow.offset()),
+        }
+    }
+
+    /// What `icr`, written to MSR 830h, is under `controls`. Of that register the manual names IPI virtualization alone as a
+    /// way not to exit; a command to itself is virtualized where it is written to the page, and has MSR 83Fh besides
+    /// (SDM vol. 3C, 30.4.3.2, 30.5). A hypervisor that expects the exit is right on a processor that makes none as well.
+    #[must_use]
+    pub const fn of_msr(controls: ApicvControls, icr: Icr) -> Self {
+        match Self::of(controls, icr) {
+            Self::SelfIpi(_) => Self::Exit,
+            command => command,
+        }
+    }
 }
 
 /// What becomes of a read at `offset` of the page.
@@ -175,11 +196,7 @@ pub fn write_page(controls: ApicvControls, offset: u16, width: AccessWidth, comm
     PageWrite::Virtualized(match row.then {
         Then::Tpr => AfterWrite::Tpr,
         Then::Eoi if controls.delivery => AfterWrite::Eoi,
-        Then::Command => match Command::of(controls, command.with_destination(command.destination() >> 24)) {
-            Command::SelfIpi(vector) => AfterWrite::SelfIpi(vector),
-            Command::Ipi { vector, target } => AfterWrite::Ipi { vector, target },
-            Command::Exit => AfterWrite::Exit(register),
-        },
+        Then::Command => Command::of(controls, command.with_destination(command.destination() >> 24)).after_write(),
         Then::Nothing => AfterWrite::Nothing,
         Then::Eoi | Then::Exit => AfterWrite::Exit(register),
     })

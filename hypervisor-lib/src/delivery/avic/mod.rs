@@ -130,3 +130,4 @@ pub use vcpu::Leaving;
 pub use vcpu::Left;
 pub use vcpu::Place;
 pub use vcpu::RouteError;
+pub use vcpu::to_host;

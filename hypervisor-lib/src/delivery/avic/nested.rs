@@ -10,7 +10,7 @@ use hypervisor_abi::avic::InterruptControl;
 #[must_use]
 pub const fn nested_control(asked: InterruptControl) -> InterruptControl {
     InterruptControl::new()
-        .with_task_priority(asked.task_priority() & 0xf)
+        .with_task_priority(asked.task_priority())
         .with_interrupt_pending(asked.interrupt_pending())
         .with_priority(asked.priority())
         .with_ignore_task_priority(asked.ignore_task_priority())

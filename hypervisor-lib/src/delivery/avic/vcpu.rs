@@ -16,6 +16,7 @@ use hypervisor_abi::amd_iommu::GaTag;
 use hypervisor_abi::amd_iommu::GuestIrteHigh;
 use hypervisor_abi::amd_iommu::GuestIrteLow;
 use hypervisor_abi::amd_iommu::Irte;
+use hypervisor_abi::amd_iommu::RemappedIrteLow;
 use hypervisor_abi::apic::ApicId;
 use hypervisor_abi::avic::BackingPage;
 use hypervisor_abi::avic::HostApicId;
@@ -233,4 +234,14 @@ impl<'a, C: EntryCell> AvicVcpu<'a, C> {
 fn replace(index: IrteIndex, irte: Irte, host: &impl Host) {
     host.act(Action::ReplaceIrte(index, irte));
     host.act(Action::InvalidateIrtes);
+}
+
+/// The entry that sends a device's interrupt to the host: fixed, edge-triggered, to one local APIC. What
+/// [`detach`](AvicVcpu::detach) needs, and what an entry is that no vCPU has (48882, 2.2.5.2).
+#[must_use]
+pub fn to_host(vector: Vector, destination: ApicId) -> Irte {
+    let [a, b, c, upper] = destination.0.to_le_bytes();
+    let low = RemappedIrteLow::new().with_is_valid(true).with_destination(u32::from_le_bytes([a, b, c, 0]));
+    let high = GuestIrteHigh::new().with_vector(vector.number()).with_destination(upper);
+    Irte { low: low.into(), high: high.into() }
 }

@@ -97,7 +97,7 @@ impl DeliveryEngine for Avic {
         self.set((entering.loan == Loan::Vectors).then_some(self.acceleration.mode), host);
         if let (Loan::Vectors, Vectors::Changed, Some(page)) = (entering.loan, entering.vectors, entering.page) {
             let [task_priority, ..] = page.register(ApicRegister::TaskPriority).load(Ordering::Relaxed).to_le_bytes();
-            host.act(Action::Set(Setting::TaskPriority(task_priority)));
+            host.act(Action::Set(Setting::TaskPriority(task_priority >> 4)));
         }
     }
 

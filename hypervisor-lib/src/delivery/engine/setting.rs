@@ -58,7 +58,8 @@ pub enum Setting {
     Window(Window, Switch),
     /// Intel's controls; the MSR bitmap is that of [`MsrIntercepts`](crate::delivery::apicv::MsrIntercepts).
     Apicv(ApicvControls),
-    /// AMD's V_TPR: the task priority the processor goes by, whatever the page holds. This is all of TPR; CR8 is its upper half.
+    /// AMD's V_TPR: the class of the task priority, which the processor goes by, whatever the page holds. It is what CR8 holds,
+    /// TPR's upper half (APM vol. 2, appendix B, table B-1: bits 7:4 of the field are to be zero).
     TaskPriority(u8),
     /// AVIC on in this mode, or off; the permission map is [`interception`](crate::delivery::avic::interception)'s. Off,
     /// accesses to CR8 are to be intercepted, and the vCPU must not be in the physical table as one that runs.

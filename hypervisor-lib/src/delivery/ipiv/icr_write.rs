@@ -3,13 +3,17 @@
 
 use hypervisor_abi::apic::ApicRegister;
 use hypervisor_abi::apic::DeliveryMode;
-use hypervisor_abi::apic::DestinationMode;
 use hypervisor_abi::apic::Icr;
-use hypervisor_abi::apic::Shorthand;
-use hypervisor_abi::apic::TriggerMode;
 use vector_allocator::Vector;
 
 use crate::delivery::Interception;
+use crate::delivery::apicv;
+use crate::delivery::apicv::AfterWrite;
+use crate::delivery::apicv::ApicvControls;
+use crate::delivery::apicv::Command;
+use crate::delivery::apicv::MsrWrite;
+use crate::delivery::apicv::PageWrite;
+use crate::delivery::software::AccessWidth;
 
 /// A way to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,84 +88,74 @@ pub enum Outcome {
 }
 
 const ICR_OFFSET: u16 = ApicRegister::IcrLow.offset();
-const SELF_IPI_OFFSET: u16 = ApicRegister::SelfIpi.offset();
 
-/// What a write does, with what interface and assist the hypervisor has switched on.
+/// What a write does, with what interface and assist the hypervisor has switched on: by the rules of [`apicv`], which are
+/// those of every access.
 #[must_use]
 pub fn judge(write: IcrWrite, interface: Interface, assist: Assist) -> Outcome {
+    let controls = controls(interface, assist);
     match (write, interface) {
         (IcrWrite::Msr(_, Interception::Intercept) | IcrWrite::SelfIpiMsr(_, Interception::Intercept), _) => {
             Outcome::MsrExit
         }
-        (IcrWrite::Memory { low, high }, Interface::Page) => memory_write(low, high, assist),
-        (IcrWrite::Msr(value, _), Interface::Msrs) if assist >= Assist::IpiVirtualization => {
-            if has_reserved(value) {
-                Outcome::GeneralProtection
-            } else {
-                to_another(value)
-            }
-        }
-        (IcrWrite::SelfIpiMsr(value, _), Interface::Msrs) if assist >= Assist::Delivery => self_ipi_write(value),
+        (IcrWrite::Memory { low, high }, Interface::Page) => memory_write(low, high, controls),
+        (IcrWrite::Msr(value, _), _) => msr_write(ApicRegister::IcrLow, value, controls),
+        (IcrWrite::SelfIpiMsr(value, _), _) => msr_write(ApicRegister::SelfIpi, value, controls),
         (IcrWrite::UserNotification { vector, destination }, Interface::Page) => {
             let [_, id, ..] = destination.to_le_bytes();
-            memory_write(vector.into(), u32::from(id) << 24, assist)
+            memory_write(vector.into(), u32::from(id) << 24, controls)
         }
-        (IcrWrite::UserNotification { vector, destination }, Interface::Msrs) => match assist {
-            Assist::IpiVirtualization => {
-                to_another(Icr::new().with_vector(vector).with_destination(destination).into())
-            }
-            _ => Outcome::ApicWriteExit(ICR_OFFSET),
-        },
-        _ => Outcome::HostApic,
+        (IcrWrite::UserNotification { vector, destination }, Interface::Msrs) => {
+            let icr = Icr::new().with_vector(vector).with_destination(destination);
+            after(Command::of_msr(controls, icr).after_write())
+        }
+        (IcrWrite::Memory { .. }, Interface::None | Interface::Msrs)
+        | (IcrWrite::UserNotification { .. }, Interface::None) => Outcome::HostApic,
     }
 }
 
-fn memory_write(low: u32, high: u32, assist: Assist) -> Outcome {
+const fn controls(interface: Interface, assist: Assist) -> ApicvControls {
+    let level = assist as u8;
+    ApicvControls {
+        tpr_shadow: true,
+        accesses: matches!(interface, Interface::Page),
+        x2apic: matches!(interface, Interface::Msrs),
+        registers: level >= Assist::Registers as u8,
+        delivery: level >= Assist::Delivery as u8,
+        posting: level >= Assist::IpiVirtualization as u8,
+        ipis: level >= Assist::IpiVirtualization as u8,
+        external_interrupts_exit: true,
+        acknowledge_on_exit: true,
+    }
+}
+
+fn memory_write(low: u32, high: u32, controls: ApicvControls) -> Outcome {
     let icr = Icr::from(u64::from(high) << 32 | u64::from(low));
-    match assist {
-        Assist::TprShadow => Outcome::ApicAccessExit,
-        Assist::Registers => Outcome::ApicWriteExit(ICR_OFFSET),
-        _ if has_reserved(low.into()) => Outcome::ApicWriteExit(ICR_OFFSET),
-        Assist::Delivery | Assist::IpiVirtualization if is_to_self(icr) => match Vector::new(icr.vector()) {
-            Ok(vector) => Outcome::SelfIpi(vector),
-            Err(_) => Outcome::ApicWriteExit(ICR_OFFSET),
-        },
-        Assist::Delivery => Outcome::ApicWriteExit(ICR_OFFSET),
-        Assist::IpiVirtualization => to_another(icr.with_destination(high >> 24).into()),
+    match apicv::write_page(controls, ICR_OFFSET, AccessWidth::Dword, icr) {
+        PageWrite::Virtualized(then) => after(then),
+        PageWrite::AccessExit => Outcome::ApicAccessExit,
     }
 }
 
-/// A command to another vCPU by IPI virtualization, its destination being a whole virtual APIC ID.
-fn to_another(value: u64) -> Outcome {
-    let icr = Icr::from(value);
-    let is_simple =
-        is_fixed_edge(icr) && icr.shorthand() == Shorthand::None && icr.destination_mode() == DestinationMode::Physical;
-    match Vector::new(icr.vector()) {
-        Ok(vector) if is_simple => Outcome::Ipi { vector, target: icr.destination() },
-        _ => Outcome::ApicWriteExit(ICR_OFFSET),
+fn msr_write(register: ApicRegister, value: u64, controls: ApicvControls) -> Outcome {
+    match apicv::write_msr(controls, register.msr(), value) {
+        MsrWrite::Virtualized(then) => after(then),
+        MsrWrite::Fault => Outcome::GeneralProtection,
+        MsrWrite::Physical => Outcome::HostApic,
     }
 }
 
-fn self_ipi_write(value: u64) -> Outcome {
-    let [number, rest @ ..] = value.to_le_bytes();
-    match (rest, Vector::new(number)) {
-        ([0, 0, 0, 0, 0, 0, 0], Ok(vector)) => Outcome::SelfIpi(vector),
-        ([0, 0, 0, 0, 0, 0, 0], Err(_)) => Outcome::ApicWriteExit(SELF_IPI_OFFSET),
-        _ => Outcome::GeneralProtection,
+fn after(then: AfterWrite) -> Outcome {
+    match then {
+        AfterWrite::SelfIpi(vector) => Vector::new(vector).map_or(Outcome::ApicWriteExit(ICR_OFFSET), Outcome::SelfIpi),
+        AfterWrite::Ipi { vector, target } => {
+            let sent = |vector| Outcome::Ipi { vector, target };
+            Vector::new(vector).map_or(Outcome::ApicWriteExit(ICR_OFFSET), sent)
+        }
+        AfterWrite::Exit(offset) => Outcome::ApicWriteExit(offset),
+        // Of other registers.
+        AfterWrite::Tpr | AfterWrite::Eoi | AfterWrite::Nothing => Outcome::HostApic,
     }
-}
-
-fn is_to_self(icr: Icr) -> bool {
-    is_fixed_edge(icr) && icr.shorthand() == Shorthand::Myself
-}
-
-fn is_fixed_edge(icr: Icr) -> bool {
-    icr.delivery() == DeliveryMode::Fixed && icr.trigger() == TriggerMode::Edge
-}
-
-/// Whether a bit of the lower half is set that no command has: a reserved one, or the delivery status.
-fn has_reserved(value: u64) -> bool {
-    value & u64::from(!Icr::WRITABLE_LOW) != 0
 }
 
 /// What an APIC-write exit at 300h or 3F0h leaves to do. The instruction is over, and nothing has been posted: the processor

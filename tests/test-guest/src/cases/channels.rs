@@ -171,7 +171,7 @@ pub(super) fn reset_and_rebind<A: Abi>() {
     let mut vcpu = Vcpu::bring_up(&channels, FIRST);
     let (mut rebound, mut lost) = (Vec::<(Port, Port), 4>::new(), Vec::<Port, 4>::new());
     let tell = |restored| match restored {
-        Restored::Rebound { old, new } => rebound.push((old, new)).expect("room"),
+        Restored::Rebound { old, new, .. } => rebound.push((old, new)).expect("room"),
         Restored::Lost { old, .. } => lost.push(old).expect("room"),
     };
     channels.rebind_all(tell).expect("the hypervisor binds");

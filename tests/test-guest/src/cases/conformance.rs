@@ -20,7 +20,9 @@ use crate::bed::Abi;
 use crate::bed::FIRST;
 use crate::bed::FifoAbi;
 use crate::bed::SECOND;
+use crate::cases::far;
 use crate::machine::on_xen;
+use crate::machine::own_domain;
 use crate::mailbox::MAILBOX;
 use crate::memory;
 use crate::memory::SHARED_INFO;
@@ -28,15 +30,15 @@ use crate::memory::SHARED_INFO;
 /// The last release seen to give a guest ports for global virtual IRQs that it does not handle.
 const LAST_SILENT: Version = Version { major: 4, minor: 17 };
 
-/// This guest and dom0, on the hypervisor they run on.
-struct Real<A: Abi> {
+/// This guest and dom0, and the far guest if it was told to [begin](far::begin), on the hypervisor they run on.
+pub(super) struct Real<A: Abi> {
     abi: A,
     queues: [RefCell<A::Queues>; 2],
 }
 
 impl<A: Abi> Real<A> {
     /// Nothing is bound, and nothing masked or pending.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         bed::reset();
         let abi = A::new();
         abi.restart();
@@ -63,8 +65,8 @@ impl<A: Abi> Bed for Real<A> {
     fn number(&self, who: Who) -> u16 {
         match who {
             Who::Dom0 => 0,
-            Who::One => on_xen().xen.domain().expect("Xen tells it since 4.13").0,
-            Who::Two => panic!("there are two domains"),
+            Who::One => own_domain().0,
+            Who::Two => far::domain().0,
         }
     }
 
@@ -76,15 +78,19 @@ impl<A: Abi> Bed for Real<A> {
         match caller {
             Who::Dom0 => MAILBOX.event_channel_op(op, argument),
             Who::One => on_xen().hypervisor.event_channel_op(op, argument),
-            Who::Two => panic!("there are two domains"),
+            Who::Two => far::event_channel_op(op, argument),
         }
     }
 
-    fn mask(&self, _: Who, port: u32) {
+    fn mask(&self, who: Who, port: u32) {
+        assert_eq!(who, Who::One, "no other domain's ports are masked");
         self.abi.mask(hypervisor_abi::Port(port));
     }
 
-    fn consume(&self, _: Who, vcpu: u32) -> Ports {
+    fn consume(&self, who: Who, vcpu: u32) -> Ports {
+        if who == Who::Two {
+            return far::consume(vcpu);
+        }
         let vcpu = VcpuId(vcpu);
         let (info, mut queues) = (bed::info(vcpu), self.queues[vcpu.index()].borrow_mut());
         info.evtchn_upcall_pending.store(0, SeqCst);

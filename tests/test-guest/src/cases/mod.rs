@@ -4,9 +4,13 @@ mod boot;
 mod channels;
 mod conformance;
 mod dom0;
+mod far;
+mod pirqs;
 mod queues;
+mod suspending;
 mod vcpus;
 
+pub(crate) use far::serve as serve_far;
 use hypervisor_abi::sync::AtomicU32;
 use hypervisor_abi::sync::Ordering;
 
@@ -30,6 +34,7 @@ enum Needs {
     Nothing,
     Xen,
     Dom0,
+    Far,
 }
 
 impl Needs {
@@ -37,9 +42,10 @@ impl Needs {
     fn lack(self) -> Option<&'static str> {
         match (self, &machine().xen) {
             (Self::Nothing, _) | (Self::Xen, Some(_)) => None,
-            (Self::Xen | Self::Dom0, None) => Some("there is no Xen"),
-            (Self::Dom0, Some(xen)) if xen.dom0 == Dom0::Absent => Some("dom0 does not serve this guest"),
-            (Self::Dom0, Some(_)) => None,
+            (Self::Xen | Self::Dom0 | Self::Far, None) => Some("there is no Xen"),
+            (Self::Dom0 | Self::Far, Some(xen)) if xen.dom0 == Dom0::Absent => Some("dom0 does not serve this guest"),
+            (Self::Far, Some(xen)) if xen.far.is_none() => Some("there is no other guest"),
+            (Self::Dom0 | Self::Far, Some(_)) => None,
         }
     }
 }
@@ -76,8 +82,12 @@ const CASES: &[Case] = cases! {
         Xen: boot { hypervisor, vcpu_info, }
         Xen: queues { every_priority, first_in_first_out, a_higher_priority_overtakes, refused_priorities, }
         Xen: conformance { queues, }
+        Xen: pirqs { refused, }
+        Dom0: pirqs { of_dom0, }
     }
+    // What follows runs in the domain that the guest was restored in last.
     for each abi {
+        Dom0: suspending { checkpoint, save_and_restore, }
         Xen: channels {
             ipi, mask_and_unmask, late_end, loopback, close_and_bind_again, many_ports, timer, reset_and_rebind,
         }
@@ -85,6 +95,7 @@ const CASES: &[Case] = cases! {
         Dom0: dom0 { shared_page, }
         Xen: conformance { connections, moves, offers, interrupts, foreign_virqs, masks, refusals, limits, reset, }
         Dom0: conformance { offers_for_others, }
+        Far: far { both_ways, connections_between_guests, strangers, }
     }
 };
 

@@ -1,31 +1,20 @@
 //! The words of questions about local APICs: what becomes of an access, and what an IPI costs.
 
+use std::path::PathBuf;
+
 use carillon_sim::ipi::Contender;
 use carillon_sim::ipi::Sending;
 use clap::Args;
-use clap::Subcommand;
 use clap::builder::TypedValueParser;
 use hypervisor_lib::delivery::Engine;
 use hypervisor_lib::delivery::GuestMode;
 use hypervisor_lib::delivery::register_access::ENGINES;
 
-use super::MoveArgs;
 use super::OutputArgs;
 use super::one_of;
 use crate::explain_access;
 use crate::quantity;
 use crate::simulate_ipi;
-
-/// A question with words of its own.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ExplainQuery {
-    /// What becomes of a guest's write of a register of its local APIC
-    ApicWrite(WriteArgs),
-    /// What becomes of a read
-    ApicRead(AccessArgs),
-    /// What is written, in which order and why, when a vCPU moves to another physical CPU
-    Move(MoveArgs),
-}
 
 /// Which write.
 #[derive(Args, Debug)]
@@ -53,13 +42,6 @@ pub(crate) struct AccessArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// A simulation that is no scenario.
-#[derive(Debug, Subcommand)]
-pub(crate) enum OtherSimulation {
-    /// What an IPI costs on each engine: the published figures, the steps, and the five modes of the IPI microbenchmark
-    Ipi(IpiArgs),
-}
-
 /// What of IPIs to simulate.
 #[derive(Args, Debug)]
 pub(crate) struct IpiArgs {
@@ -81,6 +63,9 @@ pub(crate) struct IpiArgs {
     /// Seed of the deviations
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Write a self-contained HTML report with the distributions
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -47,7 +47,7 @@ pub(crate) fn snapshot(files: Files) -> Result<HostSnapshot, Failure> {
 }
 
 /// An error of the hypervisor's, with what to do about it.
-fn failure(error: &XenError) -> Failure {
+pub(crate) fn failure(error: &XenError) -> Failure {
     let failure = Failure::caused(error);
     match error.remedy() {
         Some(remedy) => failure.hint(remedy),

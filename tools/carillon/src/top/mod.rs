@@ -17,6 +17,8 @@ use crate::output::Output;
 use rates::Rates;
 use watch::Watch;
 
+pub(crate) use watch::listen;
+
 /// Shows the rates asked for.
 pub(crate) fn run(args: &TopArgs, out: Output) -> Result<Verdict, Failure> {
     let format = args.output.format();

@@ -98,6 +98,30 @@ impl<'a, H: Hypercalls + ForeignMemory> Watch<'a, H> {
     }
 }
 
+/// How often each interrupt comes for so long, by Xen's number of it.
+pub(crate) fn listen<H: Hypercalls + ForeignMemory>(
+    xen: &Hypervisor<H>,
+    interval: Duration,
+) -> Result<BTreeMap<u32, u64>, Failure> {
+    let failed = |error| live::failure(&error);
+    let mut buffers = TraceBuffers::start(xen, trace::HW_IRQ_CLASS, TRACE).map_err(failed)?;
+    let (mut records, since) = (Vec::new(), Instant::now());
+    while since.elapsed() < interval {
+        thread::sleep(DRAIN.min(interval));
+        buffers.drain(&mut records).map_err(failed)?;
+    }
+    Ok(by_irq(&counted(records)?))
+}
+
+/// The same, wherever each came.
+fn by_irq(traced: &Traced) -> BTreeMap<u32, u64> {
+    let mut counts = BTreeMap::new();
+    for ((irq, _), count) in &traced.interrupts {
+        *counts.entry(*irq).or_default() += count;
+    }
+    counts
+}
+
 /// Dom0's interrupts as they are now.
 fn table() -> Result<InterruptTable, Failure> {
     let bytes = fs::read(live::INTERRUPTS).map_err(|error| Failure::new(format!("{}: {error}", live::INTERRUPTS)))?;
@@ -130,6 +154,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::Traced;
+    use super::by_irq;
     use super::counted;
 
     /// Windows of records as the trace buffers are read: CPU and its words.
@@ -149,6 +174,7 @@ mod tests {
         let seen = counted(windows(&[(0, &two), (3, &handled(26))])).expect("a trace");
         let interrupts = BTreeMap::from([((26, 0), 2), ((26, 3), 1)]);
         assert_eq!(seen, Traced { interrupts, lost: 0, has_moved: false });
+        assert_eq!(by_irq(&seen), BTreeMap::from([(26, 3)]));
         // An IRQ is given a vector.
         let moved = counted(windows(&[(1, &[0xb080_2006, 1, 0, 26, 0xd8, 1])])).expect("a trace");
         assert!(moved.has_moved && moved.interrupts.is_empty());

@@ -6,7 +6,6 @@ use core::cell::RefCell;
 
 use hypervisor_abi::DomainId;
 use hypervisor_abi::VcpuId;
-use hypervisor_abi::amd_iommu::GaTag;
 use hypervisor_abi::apic::ApicId;
 use hypervisor_abi::avic::PhysicalCell;
 use hypervisor_abi::pid_pointer::PidPointerCell;
@@ -33,12 +32,14 @@ use hypervisor_lib::delivery::posted::WakeLists;
 use hypervisor_lib::delivery::software::ApicFeatures;
 use hypervisor_lib::delivery::software::LocalApicConfig;
 use hypervisor_lib::delivery::software::ProcessorRole;
+use vector_allocator::CpuId;
 use vector_allocator::Vector;
 use vector_allocator::VectorSet;
 
 use super::ApicSlot;
 use super::Apics;
 use super::Hall;
+use super::Referrers;
 use super::VirtualApic;
 use super::gates;
 use super::hypervisor::Household;
@@ -46,6 +47,10 @@ use super::hypervisor::Hypervisor;
 use super::hypervisor::Seat;
 use super::hypervisor::descriptor_address;
 use super::hypervisor::page_frame;
+use super::iommu::Iommu;
+use super::iommu::Meaning;
+use super::iommu::Messages;
+use super::iommu::TooManyMessages;
 use super::page::SharedPage;
 use super::processor::Plain;
 use super::processor::Processor;
@@ -103,7 +108,10 @@ pub(crate) enum Need {
 impl Apics {
     /// The local APICs of these domains, slot after slot. None of a domain is refused that the configuration's check lets
     /// through: all its vCPUs fit on a bus and into the tables.
-    pub(crate) fn new(domains: &[Tenancy], around: Surroundings) -> Self {
+    ///
+    /// # Errors
+    /// The IOMMU has no entries for so many messages.
+    pub(crate) fn new(domains: &[Tenancy], around: Surroundings, messages: &Messages) -> Result<Self, TooManyMessages> {
         let mut first = 0;
         let mut households = Vec::new();
         let mut seats = Vec::new();
@@ -118,6 +126,7 @@ impl Apics {
             households: households.into(),
             seats: seats.into(),
             lists: WakeLists::new(if first > 0 { around.cpus } else { 0 }),
+            iommu: Iommu::new(around.vendor, messages.functions(), (around.wake_up, CpuId::BOOT))?,
             notification: around.notification,
             wake_up: around.wake_up,
             requests: RefCell::new(VecDeque::new()),
@@ -129,8 +138,11 @@ impl Apics {
         let vcpus = domains.iter().flat_map(|domain| &domain.vcpus).zip(0u32..);
         let vcpus = vcpus.map(|(vcpu, slot)| VirtualApic::new(*vcpu, ApicSlot(slot), &hypervisor, around)).collect();
         hypervisor.requests.borrow_mut().clear();
-        let hall = Hall::new(hypervisor, residents);
-        Self { hall, vcpus }
+        let hall = Hall::new(hypervisor, |hypervisor| Referrers {
+            residents: residents(hypervisor),
+            log: hypervisor.iommu.log(),
+        });
+        Ok(Self { hall, vcpus })
     }
 
     /// Says what a vector of a vCPU needs.
@@ -142,10 +154,15 @@ impl Apics {
             Need::EndOfEdge if matches!(vcpu.apic.engine(), Engine::Avic(_)) => {}
             Need::EndOfEdge => vcpu.apic.routes_mut().add(vector),
             Need::Level => _ = vcpu.level.insert(vector),
-            Need::Posting(index) => self.hall.with_dependent_mut(|hypervisor, residents| {
-                if let Resident::Avic(vcpu) = &mut residents[slot.index()] {
+            Need::Posting(message) => self.hall.with_dependent_mut(|hypervisor, own| {
+                let view = hypervisor.view(slot);
+                match &mut own.residents[slot.index()] {
                     // Every vCPU of the machine is in its table for good.
-                    let _ = vcpu.attach(index, vector, &hypervisor.view(slot));
+                    Resident::Avic(vcpu) => _ = vcpu.attach(message, vector, &view),
+                    Resident::Untold | Resident::Posted(_) => {
+                        let engine = view.household.engine;
+                        hypervisor.iommu.write(message, Meaning::Vcpu { vector, slot, engine });
+                    }
                 }
             }),
         }
@@ -167,7 +184,6 @@ impl Household {
             physical: cells(is_avic),
             residence: cells(is_avic),
             inhibits: Inhibits::default(),
-            remapping: RefCell::new(Vec::new()),
         }
     }
 
@@ -256,9 +272,7 @@ fn residents(hypervisor: &Hypervisor) -> Residents<'_> {
                 .map_or(Resident::Untold, |state| Resident::Posted(Posted::Offline(state)));
         }
         let page = hypervisor.seats[slot.index()].page.as_ref();
-        let (Some(table), Some(page), Ok(tag)) =
-            (household.physical_table(), page, GaTag::new(seat.household, number & 0xff))
-        else {
+        let (Some(table), Some(page), Some(tag)) = (household.physical_table(), page, hypervisor.tag(slot)) else {
             return Resident::Untold;
         };
         AvicVcpu::new(ApicId(number), tag, table, &page.0).map_or(Resident::Untold, Resident::Avic)

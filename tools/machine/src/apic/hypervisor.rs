@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 
 use hypervisor_abi::VcpuId;
-use hypervisor_abi::amd_iommu::GuestIrteLow;
+use hypervisor_abi::amd_iommu::GaTag;
 use hypervisor_abi::apic::ApicId;
 use hypervisor_abi::apic::ApicMode;
 use hypervisor_abi::avic::BackingPage;
@@ -21,9 +21,9 @@ use hypervisor_lib::delivery::ApicBus;
 use hypervisor_lib::delivery::DoorbellRinger;
 use hypervisor_lib::delivery::Engine;
 use hypervisor_lib::delivery::avic;
+use hypervisor_lib::delivery::avic::GaLog;
 use hypervisor_lib::delivery::avic::Inhibits;
 use hypervisor_lib::delivery::avic::IpiVirtualization;
-use hypervisor_lib::delivery::avic::IrteIndex;
 use hypervisor_lib::delivery::avic::LogicalIds;
 use hypervisor_lib::delivery::avic::Mode;
 use hypervisor_lib::delivery::avic::PhysicalTable;
@@ -40,8 +40,12 @@ use vector_allocator::CpuId;
 use vector_allocator::Vector;
 
 use super::ApicSlot;
+use super::iommu::Iommu;
+use super::iommu::Lost;
 use super::page::SharedPage;
+use super::residency::Resident;
 use crate::PostedMemory;
+use crate::Signal;
 use crate::svm::AvicMemory;
 use crate::svm::BackingPages;
 use crate::vmx::PidMemory;
@@ -68,8 +72,6 @@ pub(crate) enum Request {
     Doorbell(CpuId),
     /// The vCPU becomes runnable.
     Wake(ApicSlot),
-    /// AMD's IOMMU has logged that something came for a vCPU on no processor.
-    Logged(ApicSlot),
     /// An interrupt has ended whose end the host has to hear of.
     Ended(Vector),
 }
@@ -80,6 +82,7 @@ pub(super) struct Hypervisor {
     pub(super) households: Box<[Household]>,
     pub(super) seats: Box<[Seat]>,
     pub(super) lists: WakeLists<Lock>,
+    pub(super) iommu: Iommu,
     pub(super) notification: Vector,
     pub(super) wake_up: Vector,
     pub(super) requests: RefCell<VecDeque<Request>>,
@@ -99,8 +102,6 @@ pub(super) struct Household {
     /// Where vCPUs are, if the table must not say so.
     pub(super) residence: Box<[PhysicalCell]>,
     pub(super) inhibits: Inhibits,
-    /// The entries of AMD's IOMMU that deliver to the domain, ascending.
-    pub(super) remapping: RefCell<Vec<(IrteIndex, GuestIrteLow)>>,
 }
 
 /// What hardware knows of one vCPU.
@@ -126,6 +127,36 @@ impl Hypervisor {
 
     fn ask(&self, request: Request) {
         self.requests.borrow_mut().push_back(request);
+    }
+
+    /// Hardware has sent something to a CPU.
+    pub(super) fn carry(&self, signal: Signal) {
+        self.ask(match signal {
+            Signal::Interrupt(message) => Request::Notify { vector: message.vector, cpu: CpuId(message.destination) },
+            Signal::Doorbell(id) => Request::Doorbell(CpuId(id.0)),
+        });
+    }
+
+    /// Wakes whom the IOMMU has logged; if it has lost entries, everybody a device delivers to.
+    pub(super) fn hear_log(&self, log: &mut GaLog<'_>, residents: &[Resident<'_>]) {
+        let wake = |slot: Option<ApicSlot>| slot.into_iter().for_each(|slot| self.ask(Request::Wake(slot)));
+        if self.iommu.read_log(log, |tag| wake(self.slot(tag))) == Lost::Entries {
+            let slots = (0u32..).map(ApicSlot).zip(residents);
+            slots.filter(|(_, resident)| resident.has_devices()).for_each(|(slot, _)| wake(Some(slot)));
+        }
+    }
+
+    /// Whose tag it is.
+    fn slot(&self, tag: GaTag) -> Option<ApicSlot> {
+        let household = self.households.get(tag.vm() as usize)?;
+        let slot = ApicSlot(household.first + tag.vcpu());
+        (slot.index() < self.seats.len()).then_some(slot)
+    }
+
+    /// What the IOMMU logs for a vCPU. There are fewer domains and vCPUs than a tag has room for, or the vCPU has no devices.
+    pub(super) fn tag(&self, slot: ApicSlot) -> Option<GaTag> {
+        let household = self.seats[slot.index()].household;
+        GaTag::new(household, slot.0 - self.households[household as usize].first).ok()
     }
 }
 
@@ -214,30 +245,10 @@ impl avic::Host for View<'_> {
         match action {
             avic::Action::RingDoorbell(core) => self.hypervisor.ask(Request::Doorbell(CpuId(core.number()))),
             avic::Action::Wake(id) => self.hypervisor.ask(Request::Wake(self.slot(VcpuId(id.0)))),
-            avic::Action::StoreIrteLow(index, low) => self.store_irte(index, low),
-            avic::Action::ReplaceIrte(index, irte) => self.store_irte(index, irte.low.into()),
-            // The model of the IOMMU caches nothing.
-            avic::Action::InvalidateIrtes => {}
+            avic::Action::StoreIrteLow(index, low) => self.hypervisor.iommu.store_low(index, low),
+            avic::Action::ReplaceIrte(index, irte) => self.hypervisor.iommu.store(index, irte),
+            avic::Action::InvalidateIrtes => self.hypervisor.iommu.forget(),
         }
-    }
-}
-
-impl View<'_> {
-    fn store_irte(&self, index: IrteIndex, low: GuestIrteLow) {
-        let mut entries = self.household.remapping.borrow_mut();
-        let key = |index: IrteIndex| (index.device, index.index);
-        match entries.binary_search_by_key(&key(index), |(index, _)| key(*index)) {
-            Ok(at) => entries[at].1 = low,
-            Err(at) => entries.insert(at, (index, low)),
-        }
-    }
-
-    /// What the IOMMU finds in an entry.
-    pub(super) fn irte(&self, index: IrteIndex) -> Option<GuestIrteLow> {
-        let entries = self.household.remapping.borrow();
-        let key = |index: IrteIndex| (index.device, index.index);
-        let at = entries.binary_search_by_key(&key(index), |(index, _)| key(*index)).ok()?;
-        Some(entries[at].1)
     }
 }
 

@@ -22,7 +22,7 @@ mod residency;
 
 use alloc::vec::Vec;
 
-use hypervisor_abi::VcpuId;
+use hypervisor_abi::amd_iommu::GuestIrteLow;
 use hypervisor_abi::apic::ApicRegister;
 use hypervisor_abi::apic::DeliveryMode;
 use hypervisor_abi::apic::Icr;
@@ -31,6 +31,7 @@ use hypervisor_lib::delivery::Destination;
 use hypervisor_lib::delivery::Host as _;
 use hypervisor_lib::delivery::Message;
 use hypervisor_lib::delivery::Moment;
+use hypervisor_lib::delivery::avic::GaLog;
 use hypervisor_lib::delivery::avic::IrteIndex;
 use hypervisor_lib::delivery::engine::Event as Injected;
 use hypervisor_lib::delivery::engine::Gate;
@@ -47,12 +48,16 @@ pub(crate) use self::assembly::Surroundings;
 pub(crate) use self::assembly::Tenancy;
 use self::hypervisor::Hypervisor;
 pub(crate) use self::hypervisor::Request;
+pub(crate) use self::iommu::Meaning;
+pub(crate) use self::iommu::Messages;
+pub use self::iommu::TooManyMessages;
 pub(crate) use self::ledger::Entry;
 pub(crate) use self::ledger::Ledger;
 pub(crate) use self::processor::Event;
 use self::processor::Processor;
 use self::processor::Written;
 pub(crate) use self::residency::Blocking;
+use self::residency::Resident;
 use self::residency::Residents;
 use crate::ExitCause;
 use crate::InterruptFlag;
@@ -80,15 +85,24 @@ pub(crate) struct Apics {
 }
 
 self_cell!(
-    /// The hypervisor, and the states of the vCPUs' residency, which refer to it.
+    /// The hypervisor, and what refers to it.
     struct Hall {
         owner: Hypervisor,
         #[not_covariant]
-        dependent: Residents,
+        dependent: Referrers,
     }
 
     impl { Debug }
 );
+
+/// What refers to the hypervisor's memory.
+#[derive(Debug)]
+struct Referrers<'h> {
+    /// The states of the vCPUs' residency.
+    residents: Residents<'h>,
+    /// The reader of the IOMMU's log, if it has one.
+    log: Option<GaLog<'h>>,
+}
 
 /// One virtual local APIC.
 #[derive(Debug)]
@@ -173,17 +187,24 @@ impl Apics {
                 let message = Message { destination, delivery: DeliveryMode::Fixed, vector: vector.number(), trigger };
                 view.bus().send(&message, &view);
             }
-            Means::Iommu(index) => match (view.page(VcpuId(number)), view.irte(index)) {
-                (Some(page), Some(entry)) => hypervisor.post_to_page(slot, vector, page, entry),
-                _ => {
-                    let descriptor = &hypervisor.seats[slot.index()].posted.descriptor;
-                    if let Some(notice) = posted::post(descriptor, vector, posted::Urgency::Ordinary) {
-                        let cpu = CpuId(notice.destination.into_bits());
-                        hypervisor.requests.borrow_mut().push_back(Request::Notify { vector: notice.vector, cpu });
-                    }
-                }
-            },
+            Means::Iommu(message) => hypervisor.receive(message, &mut |signal| hypervisor.carry(signal)),
         }
+    }
+
+    /// A device's message goes through the IOMMU to the host: under which vector to which CPU, unless it is blocked.
+    pub(crate) fn remap(&self, message: IrteIndex) -> Option<(CpuId, Vector)> {
+        let mut arrived = None;
+        self.hall.borrow_owner().receive(message, &mut |signal| {
+            if let Signal::Interrupt(message) = signal {
+                arrived = Vector::new(message.vector).ok().map(|vector| (CpuId(message.destination), vector));
+            }
+        });
+        arrived
+    }
+
+    /// Has the IOMMU's entry of a message say what becomes of it.
+    pub(crate) fn program(&self, message: IrteIndex, meaning: Meaning) {
+        self.hall.borrow_owner().iommu.write(message, meaning);
     }
 
     /// The vCPU is entered: what was left for it is taken in, and the processor told.
@@ -235,6 +256,11 @@ impl Apics {
         self.write(slot, ApicRegister::Eoi, 0)
     }
 
+    /// The guest sets the class of its task priority. Why it is left, if it is; then [`finish`](Self::finish) is to be called.
+    pub(crate) fn set_task_priority(&mut self, slot: ApicSlot, class: u8) -> Option<ExitCause> {
+        self.write(slot, ApicRegister::TaskPriority, u64::from(class) << 4)
+    }
+
     /// The guest sends a vector to a vCPU of its domain. Why it is left, if it is; then [`finish`](Self::finish) is to be
     /// called.
     pub(crate) fn send(&mut self, slot: ApicSlot, to: ApicSlot, vector: Vector) -> Option<ExitCause> {
@@ -245,15 +271,7 @@ impl Apics {
 
     fn write(&mut self, slot: ApicSlot, register: ApicRegister, value: u64) -> Option<ExitCause> {
         self.with(slot, |vcpu, hypervisor| {
-            let mut interconnect = |signal| {
-                let request = match signal {
-                    Signal::Interrupt(message) => {
-                        Request::Notify { vector: message.vector, cpu: CpuId(message.destination) }
-                    }
-                    Signal::Doorbell(id) => Request::Doorbell(CpuId(id.0)),
-                };
-                hypervisor.requests.borrow_mut().push_back(request);
-            };
+            let mut interconnect = |signal| hypervisor.carry(signal);
             let written = vcpu.processor.write(register, value, hypervisor.view(slot), &mut interconnect);
             vcpu.unfinished = (written != Written::Done).then_some(Unfinished { register, value, written });
             written.cause()
@@ -284,31 +302,44 @@ impl Apics {
 
     /// The vCPU gets a CPU.
     pub(crate) fn load(&mut self, slot: ApicSlot, cpu: CpuId) {
-        self.hall.with_dependent_mut(|hypervisor, residents| residents[slot.index()].load(slot, cpu, hypervisor));
+        self.hall.with_dependent_mut(|hypervisor, own| own.residents[slot.index()].load(slot, cpu, hypervisor));
     }
 
     /// Another gets its CPU.
     pub(crate) fn preempt(&mut self, slot: ApicSlot) {
-        self.hall.with_dependent_mut(|hypervisor, residents| residents[slot.index()].preempt(slot, hypervisor));
+        self.hall.with_dependent_mut(|hypervisor, own| own.residents[slot.index()].preempt(slot, hypervisor));
     }
 
     /// The vCPU has nothing to do.
     pub(crate) fn block(&mut self, slot: ApicSlot, cpu: CpuId) -> Blocking {
-        self.hall.with_dependent_mut(|hypervisor, residents| residents[slot.index()].block(slot, cpu, hypervisor))
+        self.hall.with_dependent_mut(|hypervisor, own| own.residents[slot.index()].block(slot, cpu, hypervisor))
     }
 
-    /// The handler of the wake-up vector: the vCPUs that wake are requests afterwards.
+    /// The handler of the wake-up vector, which is the log's too: the vCPUs that wake are requests afterwards.
     pub(crate) fn wake_up(&mut self, cpu: CpuId) {
-        if !self.vcpus.is_empty() {
-            posted::wake_up(self.hall.borrow_owner(), cpu);
+        if self.vcpus.is_empty() {
+            return;
         }
+        posted::wake_up(self.hall.borrow_owner(), cpu);
+        self.hall.with_dependent_mut(|hypervisor, own| {
+            if let Some(log) = &mut own.log {
+                hypervisor.hear_log(log, &own.residents);
+            }
+        });
     }
 
-    /// A CPU goes: what is blocked on its list goes to another's.
+    /// A CPU goes: what is blocked on its list goes to another's, and so does the log's interrupt.
     pub(crate) fn relocate(&mut self, from: CpuId, to: CpuId) {
+        self.hall.borrow_owner().iommu.move_log(from, to);
         if !self.vcpus.is_empty() {
             posted::relocate(self.hall.borrow_owner(), from, to);
         }
+    }
+
+    /// Whether the IOMMU has logged a vCPU, and nobody has read that yet.
+    pub(crate) fn is_logged(&self, slot: ApicSlot) -> bool {
+        let hypervisor = self.hall.borrow_owner();
+        hypervisor.tag(slot).is_some_and(|tag| hypervisor.iommu.will_tell(tag))
     }
 
     /// Whether whoever posted to a vCPU has sent a notification that it has not heard.
@@ -318,7 +349,17 @@ impl Apics {
 
     /// Whether hardware is told where the vCPU is.
     pub(crate) fn is_told(&self, slot: ApicSlot, residency: Residency, cpu: CpuId) -> bool {
+        let says = |low: GuestIrteLow| match residency {
+            Residency::Running => low.is_running() && low.destination() == cpu.0,
+            // One that has been woken and has not run yet is told of as if it slept.
+            Residency::Runnable => !low.is_running(),
+            Residency::Blocked => !low.is_running() && low.logs(),
+        };
         self.hall.borrow_owner().is_told(slot, residency, cpu)
+            && self.hall.with_dependent(|hypervisor, own| match &own.residents[slot.index()] {
+                Resident::Avic(vcpu) => vcpu.routes().all(|message| hypervisor.iommu.low(message).is_some_and(says)),
+                Resident::Untold | Resident::Posted(_) => true,
+            })
     }
 
     /// Whether the engine holds exactly what the ledger says.

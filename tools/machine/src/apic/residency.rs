@@ -105,6 +105,11 @@ impl<'h> Resident<'h> {
         }
     }
 
+    /// Whether an IOMMU that logs delivers to it.
+    pub(super) fn has_devices(&self) -> bool {
+        matches!(self, Self::Avic(vcpu) if vcpu.routes().next().is_some())
+    }
+
     /// Turns one state into the next.
     fn change(&mut self, change: impl FnOnce(Posted<'h>) -> Posted<'h>) {
         *self = match core::mem::replace(self, Self::Untold) {

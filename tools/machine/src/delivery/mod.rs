@@ -10,7 +10,6 @@ mod event_channel;
 mod vector;
 
 pub(crate) use self::event_channel::Outcome;
-pub(crate) use self::vector::irte_of;
 
 /// How a vCPU is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! The interrupt is a vector of a virtual local APIC. Where it is left, and who is told, its engine decides.
 
 use hypervisor_abi::apic::TriggerMode;
-use hypervisor_lib::delivery::avic::IrteIndex;
 use vector_allocator::CpuId;
 use vector_allocator::VectorSet;
 
@@ -15,7 +14,6 @@ use crate::apic::Means;
 use crate::apic::Place;
 use crate::apic::Request;
 use crate::out::Out;
-use crate::source::Link;
 use crate::source::Route;
 use crate::timer::Ipi;
 use crate::vcpu::VcpuIndex;
@@ -32,7 +30,10 @@ impl Machine {
         let entry = &self.sources[source.0 as usize];
         let (Some(vector), Some(slot)) = (entry.guest_vector, self.vcpus[vcpu.index()].apic) else { return };
         let means = match entry.route {
-            Route::Posted => Means::Iommu(irte_of(source)),
+            Route::Posted => match self.posted.binary_search_by_key(&source, |(source, _)| *source) {
+                Ok(at) => Means::Iommu(self.posted[at].1),
+                Err(_) => return,
+            },
             _ if self.is_level(source) => Means::Bus(TriggerMode::Level),
             _ => Means::Bus(TriggerMode::Edge),
         };
@@ -81,7 +82,6 @@ impl Machine {
                 // The CPU is in the host already and looks before it goes back.
                 Request::Doorbell(cpu) if agent.host() == Some(cpu) => {}
                 Request::Doorbell(cpu) => self.send_ipi(cpu, Ipi::Doorbell, out),
-                Request::Logged(slot) => self.log(slot, source, out),
                 Request::Ended(vector) => debug_assert!(false, "{vector} ends while something is sent"),
             }
         }
@@ -130,21 +130,6 @@ impl Machine {
         }
     }
 
-    /// The IOMMU's log has an entry for a vCPU that sleeps; its interrupt goes where the vCPU ran last.
-    fn log<H: Host>(&mut self, slot: ApicSlot, source: SourceIndex, out: &mut Out<'_, H>) {
-        let vcpu = self.apics.vcpu(slot);
-        let entry = &mut self.vcpus[vcpu.index()];
-        let cpu = entry.cpu;
-        if !core::mem::replace(&mut entry.is_logged, true) {
-            entry.next_logged = core::mem::replace(&mut self.cpus[cpu.index()].logged, Link::to(vcpu.0));
-        }
-        self.note_culprit(cpu, source);
-        if let Some(vector) = self.special.wake_up {
-            self.cpus[cpu.index()].lapic.accept(vector);
-        }
-        self.settle(cpu, out);
-    }
-
     fn note_culprit(&mut self, cpu: CpuId, source: SourceIndex) {
         self.cpus[cpu.index()].notified_by = self.culprit(source);
     }
@@ -158,10 +143,4 @@ impl Agent {
             Self::Device | Self::Processor(_) => None,
         }
     }
-}
-
-/// The entry of the IOMMU that a source has.
-pub(crate) const fn irte_of(source: SourceIndex) -> IrteIndex {
-    let [a, b, c, d] = source.0.to_le_bytes();
-    IrteIndex { device: u16::from_le_bytes([c, d]), index: u16::from_le_bytes([a, b]) }
 }

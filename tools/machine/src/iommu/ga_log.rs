@@ -47,6 +47,12 @@ impl GaLogUnit {
         self.tail
     }
 
+    /// The head register, in bytes: what software has not read yet.
+    #[must_use]
+    pub const fn head(&self) -> u32 {
+        self.head
+    }
+
     /// Writes the bits of the control register. A log that is switched on runs, unless its overflow has not been cleared;
     /// head and tail stay.
     pub fn write_control(&mut self, control: GaLogControl) {

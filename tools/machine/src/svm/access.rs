@@ -38,7 +38,7 @@ impl Guest {
     /// MOV from CR8. Its intercept is not modelled.
     #[must_use]
     pub const fn read_cr8(&self) -> u64 {
-        (self.vmcb.control.task_priority() >> 4) as u64
+        self.vmcb.control.task_priority() as u64
     }
 
     /// MOV to CR8: the task priority of control block and page (APM vol. 2, 15.29.2). Its intercept is not modelled.

@@ -4,8 +4,10 @@
 //! The priority that counts is the control block's, V_TPR. A guest's own writes keep it and the page's TPR together; a host that
 //! writes the page alone is not heard.
 
+use hypervisor_abi::apic::ApicRegister;
 use hypervisor_abi::avic::BackingPage;
 use hypervisor_abi::avic::VectorBits;
+use hypervisor_abi::sync::Ordering;
 
 use super::Access;
 use super::Direction;
@@ -78,9 +80,9 @@ impl Guest {
         Access::Virtual(())
     }
 
-    /// A new task priority, by CR8 or TPR: in the control block and in the page.
+    /// A new task priority, by CR8 or TPR: its class in the control block, all of it in the page.
     pub(super) fn set_task_priority(&mut self, page: &BackingPage, priority: u8) {
-        self.vmcb.control.set_task_priority(priority);
+        self.vmcb.control.set_task_priority(priority >> 4);
         store(page, RegisterOffset::TPR, priority.into());
         self.update_ppr(page);
         self.evaluate(page);
@@ -114,7 +116,9 @@ impl Guest {
     }
 
     fn ppr(&self, page: &BackingPage) -> u8 {
-        let task = self.vmcb.control.task_priority();
+        // V_TPR has the class alone (APM vol. 2, appendix B); where the rest comes from the manual does not say.
+        let [within_class, ..] = page.register(ApicRegister::TaskPriority).load(Ordering::Relaxed).to_le_bytes();
+        let task = self.vmcb.control.task_priority() << 4 | within_class & 0xf;
         let served = page.highest(VectorBits::InService).unwrap_or(0);
         if task >> 4 >= served >> 4 { task } else { served & 0xf0 }
     }
@@ -171,6 +175,7 @@ mod tests {
     use hypervisor_abi::avic::BackingPage;
     use hypervisor_abi::avic::InterruptControl;
     use hypervisor_abi::avic::VectorBits;
+    use hypervisor_abi::sync::Ordering;
     use proptest::collection::vec;
     use proptest::prelude::any;
     use proptest::proptest;
@@ -347,7 +352,7 @@ mod tests {
         super::store(&page, RegisterOffset::TPR, 0x70);
         guest.enter(&page).unwrap();
         assert_eq!(guest.recognition(), Recognition::Recognised);
-        guest.vmcb.control.set_task_priority(0x70);
+        guest.vmcb.control.set_task_priority(7);
         guest.enter(&page).unwrap();
         assert_eq!(guest.recognition(), Recognition::NotRecognised);
         assert_eq!(guest.write_cr8(&page, 5), Access::Virtual(()));
@@ -356,12 +361,28 @@ mod tests {
         assert_eq!(guest.write_cr8(&page, 16), Access::GeneralProtection);
     }
 
+    /// V_TPR has four bits with a meaning, as CR8 has (APM vol. 2, appendix B, table B-1).
+    #[test]
+    fn the_control_block_holds_the_class_of_the_task_priority_and_the_page_all_of_it() {
+        let (mut guest, page) = (guest(), BackingPage::default());
+        assert_eq!(guest.write_page(&page, RegisterOffset::TPR, 0x57), Access::Virtual(None));
+        assert_eq!((guest.vmcb.control.task_priority(), guest.read_cr8()), (5, 5));
+        for register in [RegisterOffset::TPR, RegisterOffset::PPR] {
+            assert_eq!(page.slot(register.bytes()).map(|cell| cell.load(Ordering::Relaxed)), Some(0x57));
+        }
+        for (vector, delivered) in [(0x5f, Event::Nothing), (0x60, Event::Delivered(0x60))] {
+            page.set(VectorBits::InterruptRequest, vector);
+            guest.hear_doorbell(&page);
+            assert_eq!(pass(&mut guest, &page), delivered);
+        }
+    }
+
     #[test]
     fn hlt_waits_for_a_delivery_and_exits_as_its_intercepts_say() {
         for intercept in [HltIntercept::None, HltIntercept::Always, HltIntercept::Idle] {
             for waiting in [None, Some(0x61), Some(0x41)] {
                 let (mut guest, page) = (guest(), BackingPage::default());
-                guest.vmcb.control.set_task_priority(0x50);
+                guest.vmcb.control.set_task_priority(5);
                 guest.vmcb.hlt_intercept = intercept;
                 waiting.map(|vector| page.set(VectorBits::InterruptRequest, vector));
                 let is_due = waiting == Some(0x61);

@@ -129,6 +129,7 @@ fn domains(cpus: u32, vendor: Vendor, scheduler: Scheduler, wanted: &[Domain]) -
                 engine: *engine.get(engines(vendor)),
                 event_abi: *event_abi,
                 software_eoi: *software_eoi,
+                deferred: None,
                 vcpus: vcpus.collect(),
             }
         })

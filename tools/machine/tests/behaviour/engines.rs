@@ -24,7 +24,7 @@ use crate::support::to;
 use crate::support::vector;
 
 const AVIC: Engine = Engine::Avic(DoorbellRinger::Processor);
-const ENGINES: [(Vendor, Engine); 7] = [
+pub(crate) const ENGINES: [(Vendor, Engine); 7] = [
     (Vendor::Intel, Engine::Software),
     (Vendor::Intel, Engine::Apicv),
     (Vendor::Intel, Engine::Posted),

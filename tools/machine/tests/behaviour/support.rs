@@ -148,6 +148,7 @@ pub(crate) fn domain(id: u16, kind: DomainKind, load: VcpuLoad, starts: &[u32]) 
         engine: Engine::Posted,
         event_abi: EventAbi::Fifo,
         software_eoi: EoiMode::Early,
+        deferred: None,
         vcpus: starts.iter().map(|cpu| VcpuConfig { affinity: cpus(&[*cpu]), start: CpuId(*cpu), load }).collect(),
     }
 }

@@ -12,11 +12,28 @@ pub struct BootLog {
     pub apic_driver: Option<String>,
     /// `-> Using new ACK method`: `new` or `old`.
     pub ack_method: Option<String>,
-    /// Whether the processor delivers virtual interrupts (`VMX: Supported advanced features:`); none if the log does not
-    /// begin with the boot.
+    /// How the processor virtualizes (`VMX: Supported advanced features:`, or `SVM:`); none if the log does not begin with the
+    /// boot.
+    pub virtualization: Option<Virtualization>,
+    /// Whether Xen has the processor deliver virtual interrupts (`- Virtual Interrupt Delivery`); none as above.
     pub virtual_interrupt_delivery: Option<bool>,
-    /// Whether the IOMMU posts interrupts (`Intel VT-d Posted Interrupt enabled.`).
+    /// Whether Xen has the IOMMU post interrupts (`Intel VT-d Posted Interrupt enabled.`).
     pub posted_interrupts: Option<bool>,
+    /// Whether an IOMMU keeps devices apart (`I/O virtualisation enabled`).
+    pub io_virtualization: Option<bool>,
+    /// Whether it remaps interrupts (`Interrupt remapping enabled`).
+    pub interrupt_remapping: Option<bool>,
+}
+
+/// A processor's virtualization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Virtualization {
+    /// Intel's.
+    Vmx,
+    /// AMD's. Xen uses neither AVIC nor the guest mode of AMD's IOMMU, whatever these can do: up to 4.17 its program does not
+    /// name AVIC at all, and the list of features it prints (`xen/arch/x86/hvm/svm/svm.c`, `start_svm`) lacks it.
+    Svm,
 }
 
 /// Reads the log. Every line that says nothing of interrupt controllers is left out; there is nothing that could be wrong.
@@ -35,7 +52,12 @@ pub fn parse(source: &Source) -> BootLog {
             log.ack_method = Some(method.to_owned());
         }
         if line.starts_with("VMX: Supported advanced features:") {
+            log.virtualization = Some(Virtualization::Vmx);
             log.virtual_interrupt_delivery.get_or_insert(false);
+        }
+        if line.starts_with("SVM: Supported advanced features:") {
+            log.virtualization = Some(Virtualization::Svm);
+            (log.virtual_interrupt_delivery, log.posted_interrupts) = (Some(false), Some(false));
         }
         if line == "- Virtual Interrupt Delivery" {
             log.virtual_interrupt_delivery = Some(true);
@@ -43,12 +65,24 @@ pub fn parse(source: &Source) -> BootLog {
         if let Some(state) = line.strip_prefix("Intel VT-d Posted Interrupt ") {
             log.posted_interrupts = Some(state == "enabled.");
         }
+        log.io_virtualization = switched(line, "I/O virtualisation ").or(log.io_virtualization);
+        log.interrupt_remapping = switched(line, "Interrupt remapping ").or(log.interrupt_remapping);
     }
     log
 }
 
+/// Whether a line says that something is `enabled` or `disabled`; none if it is not about that.
+fn switched(line: &str, what: &str) -> Option<bool> {
+    match line.strip_prefix(what)? {
+        "enabled" => Some(true),
+        "disabled" => Some(false),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::Virtualization;
     use super::parse;
     use crate::import::Source;
 
@@ -70,5 +104,19 @@ mod tests {
         let old =
             parse(&Source::new("xl-dmesg.txt", "(XEN) VMX: Supported advanced features:\n(XEN)  - APIC TPR shadow\n"));
         assert_eq!(old.virtual_interrupt_delivery, Some(false));
+        assert_eq!((old.virtualization, old.io_virtualization), (Some(Virtualization::Vmx), None));
+    }
+
+    #[test]
+    fn an_amd_processor_delivers_and_posts_nothing_for_xen() {
+        let text = "(XEN) AMD-Vi: IOMMU 0 Enabled.\n(XEN) I/O virtualisation enabled\n(XEN)  - Dom0 mode: Relaxed\n\
+                    (XEN) Interrupt remapping disabled\n(XEN) SVM: Supported advanced features:\n\
+                    (XEN)  - Nested Page Tables (NPT)\n";
+        let log = parse(&Source::new("xl-dmesg.txt", text));
+        assert_eq!(log.virtualization, Some(Virtualization::Svm));
+        assert_eq!((log.virtual_interrupt_delivery, log.posted_interrupts), (Some(false), Some(false)));
+        assert_eq!((log.io_virtualization, log.interrupt_remapping), (Some(true), Some(false)));
+        let late = parse(&Source::new("xl-dmesg.txt", "(XEN) I/O virtualisation is something else\n"));
+        assert_eq!((late.io_virtualization, late.virtual_interrupt_delivery), (None, None));
     }
 }

@@ -32,6 +32,7 @@ pub mod xl_config;
 mod xl_pci;
 
 pub use boot_log::BootLog;
+pub use boot_log::Virtualization;
 pub use dump_e::Binding;
 pub use dump_e::DomainPorts;
 pub use dump_e::EventDump;

@@ -105,6 +105,33 @@ pub(super) fn cumulative(runs: &[RunResult], source: u32) -> Plot {
     plot(traces, layout)
 }
 
+/// Distributions of cycles: a step line each.
+pub(super) fn cycles(named: &[(&str, &[(u64, f64)])]) -> Plot {
+    let mut traces: Vec<Box<dyn Trace>> = Vec::new();
+    for (index, (name, cdf)) in named.iter().enumerate() {
+        let name = page::escape(name);
+        let hover = cdf.iter().map(|(cycles, share)| {
+            format!("<b>{name}</b><br>{:.0} % take at most {} cycles", share * 100.0, format::count(*cycles))
+        });
+        let trace = Scatter::new(
+            cdf.iter().map(|(cycles, _)| *cycles as f64).collect(),
+            cdf.iter().map(|(_, share)| *share).collect(),
+        )
+        .name(&name)
+        .mode(Mode::Lines)
+        .hover_text_array(hover.collect())
+        .hover_info(plotly::common::HoverInfo::Text)
+        .line(Line::new().color(palette::run(index)).width(2.0).shape(LineShape::Hv));
+        traces.push(trace);
+    }
+    let layout = layout()
+        .x_axis(axis("cycles").range_mode(plotly::layout::RangeMode::ToZero))
+        .y_axis(axis("").range(vec![0.0, 1.02]).tick_format(".0%"))
+        .hover_mode(HoverMode::Closest)
+        .margin(Margin::new().left(52).right(12).top(64).bottom(46));
+    plot(traces, layout)
+}
+
 /// How long guests kept dom0 waiting in each run, stacked by cause.
 pub(super) fn blocked(runs: &[RunResult], causes: &[String]) -> Plot {
     let names: Vec<String> = runs.iter().map(|run| page::escape(&run_name(run))).collect();

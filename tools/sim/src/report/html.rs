@@ -27,17 +27,7 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
 pub fn html(report: &Report) -> Result<String, ReportError> {
     let (before, after) = summary::before_and_after(&report.results)
         .ok_or_else(|| ReportError::NoRuns { title: report.title.clone() })?;
-    let scripts = Plot::offline_js_sources();
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{title} · Carillon</title>\n<style>\n{style}</style>\n{script}\n</head>\n<body>\n<main>\n",
-        title = page::escape(&report.title),
-        style = include_str!("page.css"),
-        script = chart_script(&scripts)?,
-    );
+    let mut page = String::new();
     page.push_str(&format!(
         "<header>\n<p class=\"title\">{}</p>\n<h1>{}</h1>\n{}{}</header>\n",
         page::escape(&report.title),
@@ -49,16 +39,35 @@ pub fn html(report: &Report) -> Result<String, ReportError> {
         page.push_str(&section);
     }
     page.push_str(&format!(
-        "<footer>Carillon {} · seed {} · {}</footer>\n</main>\n</body>\n</html>\n",
+        "<footer>Carillon {} · seed {} · {}</footer>\n",
         page::escape(&report.version),
         report.seed,
         page::escape(&facts(before))
     ));
-    Ok(page)
+    document(&report.title, &page)
+}
+
+/// A page that needs nothing from anywhere: the chart library, the style, and `body`, which is markup already.
+///
+/// # Errors
+/// [`ReportError::NoChartScript`] if the chart crate changed.
+pub(super) fn document(title: &str, body: &str) -> Result<String, ReportError> {
+    let scripts = Plot::offline_js_sources();
+    Ok(format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{title} · Carillon</title>\n<style>\n{style}</style>\n{script}\n</head>\n<body>\n<main>\n\
+         {body}</main>\n</body>\n</html>\n",
+        title = page::escape(title),
+        style = include_str!("page.css"),
+        script = chart_script(&scripts)?,
+    ))
 }
 
 /// What is to be known before the figures.
-fn about(sentences: &[String]) -> String {
+pub(super) fn about(sentences: &[String]) -> String {
     sentences.iter().map(|sentence| format!("<p>{}</p>\n", page::escape(sentence))).collect()
 }
 

@@ -12,6 +12,7 @@ mod error;
 pub mod format;
 mod from_plan;
 mod html;
+mod ipi;
 mod model;
 mod page;
 mod palette;
@@ -22,6 +23,8 @@ mod timeline;
 
 pub use error::ReportError;
 pub use html::html;
+pub use ipi::IpiReport;
+pub use ipi::ipi_html;
 pub use model::Finding;
 pub use model::MoveRow;
 pub use model::Parameter;

@@ -19,6 +19,7 @@ use vector_allocator::Owner;
 use vector_allocator::SourceId;
 use vector_allocator::Vector;
 
+use super::DeferredWork;
 use super::Destinations;
 use super::DevicePath;
 use super::Domain;
@@ -201,6 +202,7 @@ impl Scenario {
                 .resolve(self.host.vendor, vcpus.len().try_into().unwrap_or(u32::MAX)),
             event_abi,
             software_eoi,
+            deferred: domain.deferred.map(|work| deferred(index, work)).transpose()?,
             vcpus,
         })
     }
@@ -298,6 +300,7 @@ impl Scenario {
             | ConfigError::EmptyPeriod { domain, .. }
             | ConfigError::EngineVendor { domain, .. }
             | ConfigError::EngineReach { domain, .. }
+            | ConfigError::Deferred { domain, .. }
             | ConfigError::EventPorts { domain, .. }
             | ConfigError::Events { domain: Some(domain), .. } => {
                 let holds = |written: &Domain| {
@@ -308,7 +311,7 @@ impl Scenario {
             }
             ConfigError::NoVectorFor(_) => Place::Host("layout"),
             ConfigError::NoSlice | ConfigError::NullShared(_) => Place::Host("scheduler"),
-            ConfigError::SoftwareEvents(_) => Place::Top("source"),
+            ConfigError::SoftwareEvents(_) | ConfigError::Iommu(_) => Place::Top("source"),
             ConfigError::TooManyEventDomains(_) | ConfigError::Events { domain: None, .. } => Place::Top("domain"),
             ConfigError::Cpus(_) | ConfigError::Host(_) | ConfigError::TooMany(_) => Place::Host("cpus"),
         }
@@ -352,6 +355,13 @@ fn load(place: Place, load: Load) -> Result<VcpuLoad, Fault> {
             VcpuLoad::Periodic { run: span(run_us), sleep: span(sleep_us) }
         }
     })
+}
+
+/// What handlers leave for later. The machine judges the class.
+fn deferred(index: usize, work: DeferredWork) -> Result<carillon_machine::DeferredWork, Fault> {
+    let DeferredWork { class, lasts_us } = work;
+    within(Place::Domain(index, "deferred"), "lasts_us", lasts_us, 0.001..=1e6, "0.001 to 1000000 microseconds")?;
+    Ok(carillon_machine::DeferredWork { class, lasts: span(lasts_us) })
 }
 
 /// The name of one of several alike.

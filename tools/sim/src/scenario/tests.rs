@@ -1,6 +1,8 @@
+use carillon_machine::DeferredWork;
 use carillon_machine::EoiMode;
 use carillon_machine::EventAbi;
 use carillon_machine::Path;
+use carillon_machine::Span;
 use proptest::prelude::any;
 use proptest::proptest;
 use vector_allocator::CpuId;
@@ -130,6 +132,21 @@ fn late_eois_reach_the_machine_and_are_refused_where_they_have_no_effect() {
     assert_eq!(said, expected);
     let said = complaint("kind = \"hvm\"", "kind = \"hvm\"\nlate_eoi = \"yes\"");
     assert_eq!(said, "small.toml:14: invalid type: string \"yes\", expected a boolean");
+}
+
+#[test]
+fn deferred_work_reaches_the_machine_and_is_refused_where_nothing_is_held_back() {
+    let with = |work: &str| SMALL.replacen("kind = \"hvm\"", &format!("kind = \"hvm\"\ndeferred = {work}"), 1);
+    let scenario = Scenario::parse("small.toml", &with("{ class = 8, lasts_us = 0.5 }")).unwrap();
+    let deferred: Vec<_> = scenario.setup().unwrap().machine.domains.iter().map(|own| own.deferred).collect();
+    assert_eq!(deferred, [None, Some(DeferredWork { class: 8, lasts: Span(500) })]);
+    let again = Scenario::parse("again.toml", &scenario.to_toml().unwrap()).unwrap();
+    assert_eq!(again, scenario, "it is written down again");
+    let complaint = |work: &str| Scenario::parse("small.toml", &with(work)).unwrap_err().to_string();
+    let said = complaint("{ class = 16, lasts_us = 1 }");
+    assert!(said.ends_with("class 16: the task priority is raised to 1 to 15"), "{said}");
+    let said = complaint("{ class = 8, lasts_us = 0 }");
+    assert!(said.starts_with("small.toml:14: ") && said.contains("lasts_us"), "{said}");
 }
 
 #[test]
