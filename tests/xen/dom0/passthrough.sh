@@ -21,14 +21,14 @@ case_of() {
 }
 # A second. A process is dear under the emulator, and waiting for a pipe that nobody writes to needs none.
 # shellcheck disable=SC3045 # this shell is BusyBox's, which has it
-pause() { read -r -t 1 _ <>/tmp/pause; }
+pause() { read -r -t 1 _ <>/tmp/pause || true; }
 # wait_for SECONDS COMMAND...: until the command succeeds.
 wait_for() {
     tries=$1
     shift
     until "$@"; do
         tries=$((tries - 1))
-        [ $tries -gt 0 ] || return 1
+        [ $tries -gt 0 ] || { echo "too late: $*"; return 1; }
         pause
     done
 }
@@ -112,15 +112,27 @@ inverts() {
     done
     return 1
 }
-# The program's 3 says that not all is well.
+# The program's 3 says that not all is well. What a person would read of it goes to the recording as well.
 shows_the_inversion() {
+    /carillon inspect --live >$recording/inspect.out
+    /carillon plan --live --mend present >$recording/plan.out
     /carillon inspect --live --json >$recording/inverted.json
     [ $? = 3 ]
 }
 
+# Both say what they would do, and do nothing.
+rehearses() {
+    /carillon apply --mend present >$recording/rehearsal.out && /carillon watch --once --mend present
+}
+# There is nothing more to do, which is the program's 5.
+watches() {
+    /carillon watch --once --mend present
+    [ $? = 5 ]
+}
 # What is inverted is put right, step by step, and the picture taken once more. Its 3 is for what only may come.
 applies() {
-    /carillon apply --execute --mend present --log $recording/apply.json
+    /carillon apply --execute --mend present --log $recording/apply.json >$recording/apply.out 2>&1 ||
+        { cat $recording/apply.out; return 1; }
 }
 shows_it_mended() {
     /carillon inspect --live --json >$recording/mended.json
@@ -140,9 +152,10 @@ case_of moves moves
 case_of inverts inverts
 case_of shows shows_the_inversion
 case_of traffic ask while_inverted 'case name=card.echoes_while_inverted verdict=pass'
+case_of rehearses rehearses
 case_of applies applies
-tr '"' "'" </tmp/case.log | while read -r line; do record "note case=applies text=\"$line\""; done
 case_of mended shows_it_mended
+case_of watches watches
 case_of traffic_after ask when_mended 'case name=card.echoes_when_mended verdict=pass'
 
 kill $reader
@@ -154,4 +167,4 @@ grep 'carillon: ' "$guest_log" | tr -d '\r'
 # The disk on the MSI-X controller was read, the other one takes the recording.
 case_of written tar cf "$(disk_at 0x0054)" -C $recording .
 sync
-record end
+record recorded
