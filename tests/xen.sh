@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Boots Debian's Xen 4.17 with a Linux dom0 under QEMU, runs the test guest in its domains, and judges what they say: each
 # case is a test. The test guest is booted without Xen, too. No hardware virtualization is needed.
-# Usage: tests/xen.sh [ARGUMENTS]     arguments are the test runner's, such as the name of a test
+# Usage: tests/xen.sh [ARGUMENTS]                 arguments are the test runner's, such as the name of a test
+#        tests/xen.sh passthrough [ARGUMENTS]     a network card in a Linux guest's hands instead: four CPUs, some minutes
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -27,6 +28,12 @@ case $? in
 esac
 
 set -e
+if [ "${1-}" = passthrough ]; then
+    shift
+    tests/xen/passthrough
+    cargo test --locked -p carillon-xen-tests --test passthrough -- --show-output "$@"
+    exit
+fi
 CARGO_TARGET_DIR=target/test-guest cargo build --release --locked --manifest-path tests/test-guest/Cargo.toml
 # Linux unpacks one archive after the other.
 rm -rf "$made/overlay"
