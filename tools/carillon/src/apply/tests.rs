@@ -173,6 +173,20 @@ fn whatever_request_fails_the_host_is_mended_or_exactly_as_it_was() {
 }
 
 #[test]
+fn a_setting_that_is_taken_and_not_done_is_noticed_when_it_is_read_back() {
+    let before = FakeHost::inverted(Addressing::Physical);
+    let mut counted = before.clone();
+    run(&mut counted, IN_PLACE).0.expect("it works");
+    for number in 0..counted.changes {
+        let mut fake = before.clone();
+        fake.fault = Fault::Ignored(number);
+        let (_, entries) = run(&mut fake, IN_PLACE);
+        let is_said = |entry: &Entry| matches!(entry, Entry::Failed { why } if why.contains("were set to"));
+        assert!(entries.iter().any(is_said), "change {number}: {entries:#?}");
+    }
+}
+
+#[test]
 fn a_wish_to_stop_takes_everything_back_from_whatever_step() {
     /// A host on which somebody presses control-C while it is paused for the nth time.
     struct Stopped<'a>(FakeHost, u32, &'a AtomicBool);
