@@ -38,6 +38,7 @@ pub(crate) use explain::ScenariosArgs;
 pub(crate) use host::HostArgs;
 pub(crate) use host::InspectArgs;
 pub(crate) use host::RecordArgs;
+pub(crate) use host::RecordingArgs;
 pub(crate) use host::TopArgs;
 pub(crate) use moving::MoveArgs;
 pub(crate) use moving::SimulateMoveArgs;

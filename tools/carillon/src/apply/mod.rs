@@ -66,9 +66,9 @@ struct Rehearsed {
 pub(crate) fn run(args: &ApplyArgs, out: Output) -> Result<Verdict, Failure> {
     let goal = args.goal.goal();
     let consent = if args.interrupt_traffic { Consent::InterruptTraffic } else { Consent::KeepTraffic };
-    if args.from.is_some() || args.recorded.is_some() {
+    if let Some(recording) = args.instead.host() {
         let mut verdict = Verdict::NothingToDo;
-        for host in hosts::load(&args.host())? {
+        for host in hosts::load(&recording)? {
             let rehearsal = Work::new(&host, &Fired::Guessed, goal, consent).rehearse(&host, &Fired::Guessed);
             verdict = rehearsal.verdict();
             out.print(&Rehearsed { name: host.name, rehearsal, warnings: Vec::new() }, args.output.format())?;

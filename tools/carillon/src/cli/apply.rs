@@ -2,13 +2,11 @@
 
 use std::path::PathBuf;
 
-use carillon_sim::snapshot::Recorded;
 use clap::Args;
 
 use super::GoalArgs;
-use super::HostArgs;
 use super::OutputArgs;
-use super::host::recorded;
+use super::RecordingArgs;
 use crate::quantity;
 
 /// What to carry out.
@@ -31,19 +29,8 @@ pub(crate) struct ApplyArgs {
     /// Append what is done to a file, a line of JSON for each change
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
-    /// Say what would be done to a recorded host: a directory with its dumps
-    #[arg(long, value_name = "DIR", conflicts_with = "recorded")]
-    pub(crate) from: Option<PathBuf>,
-    /// Say what would be done to a recorded host that comes with carillon
-    #[arg(long, value_name = "NAME", value_parser = recorded())]
-    pub(crate) recorded: Option<Recorded>,
+    #[command(flatten)]
+    pub(crate) instead: RecordingArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-}
-
-impl ApplyArgs {
-    /// The recording asked for.
-    pub(crate) fn host(&self) -> HostArgs {
-        HostArgs { from: self.from.clone(), recorded: self.recorded, live: false }
-    }
 }

@@ -57,20 +57,28 @@ pub(crate) struct TopArgs {
     /// How long to count each time: 500ms, 2s
     #[arg(long = "interval", value_name = "TIME", default_value = "1s", value_parser = quantity::parse)]
     pub(crate) interval_ns: u64,
-    /// A directory with a host's recording, instead of this host
-    #[arg(long, value_name = "DIR", conflicts_with = "recorded")]
-    pub(crate) from: Option<PathBuf>,
-    /// A recorded host that comes with carillon, instead of this host
-    #[arg(long, value_name = "NAME", value_parser = recorded())]
-    pub(crate) recorded: Option<Recorded>,
+    #[command(flatten)]
+    pub(crate) instead: RecordingArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
-impl TopArgs {
-    /// The recording asked for.
-    pub(crate) fn host(&self) -> HostArgs {
-        HostArgs { from: self.from.clone(), recorded: self.recorded, live: false }
+/// A recording that is taken instead of this host.
+#[derive(Args, Debug)]
+pub(crate) struct RecordingArgs {
+    /// A directory with a host's recording, instead of this host
+    #[arg(long, value_name = "DIR", conflicts_with = "recorded")]
+    from: Option<PathBuf>,
+    /// A recorded host that comes with carillon, instead of this host
+    #[arg(long, value_name = "NAME", value_parser = recorded())]
+    recorded: Option<Recorded>,
+}
+
+impl RecordingArgs {
+    /// The recording asked for; none for this host.
+    pub(crate) fn host(&self) -> Option<HostArgs> {
+        let is_asked_for = self.from.is_some() || self.recorded.is_some();
+        is_asked_for.then(|| HostArgs { from: self.from.clone(), recorded: self.recorded, live: false })
     }
 }
 

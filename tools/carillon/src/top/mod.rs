@@ -22,8 +22,8 @@ pub(crate) use watch::listen;
 /// Shows the rates asked for.
 pub(crate) fn run(args: &TopArgs, out: Output) -> Result<Verdict, Failure> {
     let format = args.output.format();
-    if args.from.is_some() || args.recorded.is_some() {
-        for host in hosts::load(&args.host())? {
+    if let Some(recording) = args.instead.host() {
+        for host in hosts::load(&recording)? {
             out.print(&Rates::of_recording(&host)?, format)?;
         }
         return Ok(Verdict::Fine);
